@@ -1,0 +1,395 @@
+"""The database: one session that knows its tenant, transactions, and all that differs between dialects.
+
+Nothing outside this file commits, writes raw SQL, or asks which database it talks to.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, String, event, false, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+ALL_TENANTS = "*"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_scope: ContextVar[str | None] = ContextVar("tenant_scope", default=None)
+_writing: ContextVar[bool] = ContextVar("writing", default=False)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out. PostgreSQL keeps timestamptz, SQLite microseconds since 1970.
+
+    A number in SQLite, not text, so that the database's own clock can be added to and compared exactly.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(BigInteger())
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime reached the database")
+        return (value - _EPOCH) // timedelta(microseconds=1) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return _EPOCH + timedelta(microseconds=value) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
+    """The database's own clock, plus ``seconds``: the only clock of leases and waiting times (decisions.md D8)."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: float | ColumnElement[float] = 0.0) -> None:
+        super().__init__(seconds)
+
+
+@compiles(db_now, "postgresql")
+def _now_postgresql(element: db_now, compiler: Any, **kw: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(db_now, "sqlite")
+def _now_sqlite(element: db_now, compiler: Any, **kw: Any) -> str:
+    return f"(wa_now() + CAST(({compiler.process(element.clauses, **kw)}) * 1000000 AS INTEGER))"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class Row(Base):
+    """Any table of ours that belongs to nobody in particular (users, the instance itself)."""
+
+    __abstract__ = True
+
+
+class TenantRow(Base):
+    """A table whose every row belongs to one tenant and is invisible to all others."""
+
+    __abstract__ = True
+    tenant_id: Mapped[str] = mapped_column(String(40), index=False)
+
+
+class WriteOutsideTransaction(RuntimeError):
+    """Somebody changed a row outside ``transaction()``."""
+
+
+class TenantScopeMissing(RuntimeError):
+    """Somebody touched a tenant's rows without saying which tenant, or another tenant's."""
+
+
+class TenantSession(FlaskSession):
+    """The only session there is: filtered by the tenant in scope, read-only outside ``transaction()``."""
+
+
+db = SQLAlchemy(model_class=Base, session_options={"class_": TenantSession, "expire_on_commit": False})
+
+
+# --- whose rows -------------------------------------------------------------------------------------------------
+
+
+def current_scope() -> str | None:
+    return _scope.get()
+
+
+@contextmanager
+def tenant_scope(tenant_id: str) -> Iterator[None]:
+    """Inside the block only this tenant's rows exist. Never nests in another tenant's block."""
+    outer = _scope.get()
+    if outer not in (None, ALL_TENANTS, tenant_id):
+        raise TenantScopeMissing("one tenant's work may not run inside another's")
+    with _in_scope(tenant_id):
+        yield
+
+
+@contextmanager
+def all_tenants(reason: str) -> Iterator[None]:
+    """Inside the block every row is visible: for sweeps, sign-in and commands. ``reason`` is for the reader."""
+    if not reason:
+        raise ValueError("say why")
+    if _scope.get() not in (None, ALL_TENANTS):
+        raise TenantScopeMissing("a tenant's work may not widen its view")
+    with _in_scope(ALL_TENANTS):
+        yield
+
+
+@contextmanager
+def _in_scope(scope: str) -> Iterator[None]:
+    outer = _scope.get()
+    if outer is None and db.session().identity_map:
+        db.session().expunge_all()  # what another tenant's block loaded is not ours to find
+    token = _scope.set(scope)
+    _tell_connection(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+        _tell_connection(outer)
+
+
+def _tell_connection(scope: str | None) -> None:
+    session = db.session()
+    if session.in_transaction() and session.is_active and is_postgresql():
+        session.connection().exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (scope or "",))
+
+
+@event.listens_for(TenantSession, "after_begin")
+def _scope_of_transaction(session: Session, transaction: Any, connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (_scope.get() or "",))
+
+
+@event.listens_for(TenantSession, "do_orm_execute")
+def _guard_statement(state: ORMExecuteState) -> None:
+    changes = state.is_insert or state.is_update or state.is_delete
+    if changes and not _writing.get():
+        raise WriteOutsideTransaction("change rows inside transaction() only")
+    if not state.is_orm_statement:
+        if not state.execution_options.get("wa_plain"):
+            raise TenantScopeMissing("plain SQL passes the tenant filter by: write it over the models")
+        return
+    scope = _scope.get()
+    if scope == ALL_TENANTS:
+        return
+    if scope is None and any(issubclass(mapper.class_, TenantRow) for mapper in state.all_mappers):
+        raise TenantScopeMissing("say whose rows: tenant_scope(…) or all_tenants(…)")
+    if state.is_insert and not state.execution_options.get("wa_checked"):
+        raise TenantScopeMissing("insert through insert_rows() or session.add()")
+    criteria = false() if scope is None else None
+    state.statement = state.statement.options(
+        with_loader_criteria(
+            TenantRow,
+            (lambda cls: false()) if criteria is not None else (lambda cls: cls.tenant_id == scope),
+            include_aliases=True,
+        )
+    )
+
+
+@event.listens_for(TenantSession, "before_flush")
+def _guard_flush(session: Session, context: Any, instances: Any) -> None:
+    rows = [*session.new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
+    if rows and not _writing.get():
+        raise WriteOutsideTransaction("change rows inside transaction() only")
+    scope = _scope.get()
+    for row in rows:
+        if not isinstance(row, TenantRow):
+            continue
+        history = inspect(row).attrs.tenant_id.history
+        if row not in session.new and history.has_changes():
+            raise TenantScopeMissing("a row never changes its tenant")
+        _check_owner(row.tenant_id, scope)
+
+
+def _check_owner(tenant_id: str | None, scope: str | None) -> None:
+    if not tenant_id or scope is None or scope not in (ALL_TENANTS, tenant_id):
+        raise TenantScopeMissing("a row of another tenant, or of none")
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """Commit when the block ends, roll back when it raises. An inner block joins the outer one.
+
+    What was handed to ``on_commit`` runs afterwards, and only after a real commit.
+    """
+    if _writing.get():
+        yield
+        return
+    session = db.session()
+    if session.in_transaction():
+        session.commit()  # ends a read, whose snapshot must not become the ground of a write
+    session.info["on_commit"] = callbacks = []
+    token = _writing.set(True)
+    try:
+        yield
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        _writing.reset(token)
+        del session.info["on_commit"]
+    for callback in callbacks:
+        callback()
+
+
+@contextmanager
+def savepoint() -> Iterator[None]:
+    """Undo only this block when it raises; the transaction around it goes on."""
+    with db.session.begin_nested():
+        yield
+
+
+def on_commit(callback: Callable[[], None]) -> None:
+    """Run ``callback`` once the open transaction has committed. It must not raise."""
+    db.session().info["on_commit"].append(callback)
+
+
+def in_transaction() -> bool:
+    return _writing.get()
+
+
+def end_read() -> None:
+    """Give the connection back before waiting for anything (durability.md P4)."""
+    if not _writing.get():
+        db.session.rollback()
+
+
+# --- statements that differ between dialects --------------------------------------------------------------------
+
+
+def dialect_name() -> str:
+    return db.engine.dialect.name
+
+
+def is_postgresql() -> bool:
+    return dialect_name() == "postgresql"
+
+
+def insert_rows(model: type[Base], rows: Sequence[Mapping[str, Any]], *, once: Sequence[str] = ()) -> list[str]:
+    """Insert many rows in one statement; with ``once`` skip those whose unique columns exist already.
+
+    Returns the first primary-key column of the rows that were really inserted, in no particular order.
+    """
+    if not rows:
+        return []
+    if issubclass(model, TenantRow):
+        for row in rows:
+            _check_owner(row.get("tenant_id"), _scope.get())
+    insert = postgresql.insert if is_postgresql() else sqlite.insert
+    statement: Any = insert(model).values([dict(row) for row in rows])
+    if once:
+        statement = statement.on_conflict_do_nothing(index_elements=list(once))
+    key = inspect(model).primary_key[0]
+    statement = statement.returning(key)
+    return list(db.session.scalars(statement, execution_options={"wa_checked": True}))
+
+
+def upsert(model: type[Base], row: Mapping[str, Any], *, key: Sequence[str], update: Sequence[str]) -> None:
+    """Insert the row, or overwrite ``update`` columns of the one with the same ``key``."""
+    if issubclass(model, TenantRow):
+        _check_owner(row.get("tenant_id"), _scope.get())
+    insert = postgresql.insert if is_postgresql() else sqlite.insert
+    statement: Any = insert(model).values(dict(row))
+    statement = statement.on_conflict_do_update(
+        index_elements=list(key), set_={column: statement.excluded[column] for column in update}
+    )
+    db.session.execute(statement, execution_options={"wa_checked": True})
+
+
+def wait_for_locks(seconds: float) -> None:
+    """In this transaction give up (OperationalError) when another holds what we need for longer than that."""
+    if is_postgresql():
+        db.session.connection().exec_driver_sql(f"SET LOCAL lock_timeout = '{int(seconds * 1000)}ms'")
+
+
+def clock_of_database() -> datetime:
+    """What time the database thinks it is (aware UTC)."""
+    return db.session.execute(select(db_now()), execution_options={"wa_plain": True}).scalar_one()
+
+
+def schema_revision() -> str | None:
+    """The migration the database stands at, or None before the first."""
+    with db.engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def row_security_gaps() -> list[str]:
+    """What keeps PostgreSQL from separating tenants by itself: role rights, tables without a forced policy.
+
+    Empty on SQLite, where the session's own guard is the only wall (security.md §4.1).
+    """
+    if not is_postgresql():
+        return []
+    gaps = []
+    with db.engine.connect() as connection:
+        powerful = connection.exec_driver_sql(
+            "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        ).scalar()
+        if powerful:
+            gaps.append("the database role is a superuser or may bypass row security")
+        bare = connection.exec_driver_sql(
+            "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+            " WHERE c.relkind = 'r' AND c.relname LIKE 'wa\\_%' AND NOT c.relforcerowsecurity ORDER BY 1"
+        ).scalars()
+        gaps += [f"table {name} has no forced row security" for name in bare]
+    return gaps
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Is this the database being away, busy or full, rather than a mistake of ours?"""
+    if isinstance(error, TimeoutError | InterfaceError):
+        return True
+    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+# --- connections ------------------------------------------------------------------------------------------------
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """What Flask-SQLAlchemy must know to open ``url``: pool, time-outs (durability.md §3.19)."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 30, "check_same_thread": False}, "pool_timeout": 10}
+    return {
+        "pool_size": 10,
+        "max_overflow": 10,
+        "pool_timeout": 2,
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "connect_args": {
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000",
+        },
+    }
+
+
+@event.listens_for(Engine, "connect")
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.create_function("wa_now", 0, lambda: time.time_ns() // 1000)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@event.listens_for(Engine, "begin")
+def _begin_sqlite(connection: Connection) -> None:
+    # A write takes its lock at once: upgrading a read later would fail with SQLITE_BUSY and no second try.
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writing.get() else "BEGIN")

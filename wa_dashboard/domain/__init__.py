@@ -1,0 +1,1 @@
+"""Rules that need nothing but Python: no Flask, no database, no clock, no network."""

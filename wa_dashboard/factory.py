@@ -1,0 +1,39 @@
+"""The composition root: settings → database → rims. Imported by entry points only."""
+
+from flask import Flask
+
+from . import failpoints, logs, security
+from .config import Settings
+from .db import db, engine_options
+from .extensions import migrate
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The whole application. Without ``settings`` they are read from the environment.
+
+    Raises ConfigError naming the variable that is wrong.
+    """
+    settings = settings or Settings.from_env()
+    app = Flask("wa_dashboard", root_path=str(settings.root), template_folder="templates", static_folder=None)
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        MAX_CONTENT_LENGTH=8 * 1024 * 1024,
+        SETTINGS=settings,
+    )
+    app.extensions["wa_settings"] = settings
+    security.use_keys(settings.encryption_keys)
+    failpoints.arm(settings.failpoints)
+    logs.configure(settings.log_level, human=settings.human_logs)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(settings.root / "migrations"))
+    _register_rims(app)
+    return app
+
+
+def _register_rims(app: Flask) -> None:
+    from . import api, web
+
+    api.init_app(app)
+    web.init_app(app)

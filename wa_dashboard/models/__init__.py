@@ -1,0 +1,17 @@
+"""Tables, their keys, and properties of a row by itself."""
+
+from .accounts import AccountRef, ProviderAccount
+from .contacts import ChainHead, ConsentEvent, Contact, OptIn
+from .messages import Attempt, Message, MessageEvent, Outbox
+from .operations import AuditEntry, Heartbeat, IdempotencyKey, InstanceFact, RateBucket
+from .schedules import Event, Schedule
+from .templates import Template, TemplateApproval, TemplateEvent
+from .tenants import ApiKey, Membership, SignInLink, Tenant, User, UserSession
+from .webhooks import WebhookEvent, WebhookItem
+
+__all__ = [
+    "AccountRef", "ApiKey", "Attempt", "AuditEntry", "ChainHead", "ConsentEvent", "Contact", "Event", "Heartbeat",
+    "IdempotencyKey", "InstanceFact", "Membership", "Message", "MessageEvent", "OptIn", "Outbox", "ProviderAccount",
+    "RateBucket", "Schedule", "SignInLink", "Template", "TemplateApproval", "TemplateEvent", "Tenant", "User",
+    "UserSession", "WebhookEvent", "WebhookItem",
+]  # fmt: skip
