@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-PACKAGE = Path(__file__).resolve().parent
-PROJECT = PACKAGE.parent
+PROJECT = Path(__file__).resolve().parent.parent
 PROVIDERS = ("meta_cloud", "twilio", "dialog360")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -82,7 +81,7 @@ class Settings:
     log_level: str
     failpoints: str
     human_logs: bool
-    root: Path = PACKAGE
+    root: Path = PROJECT
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: Path | None = None) -> "Settings":
