@@ -1,0 +1,68 @@
+/* What markup alone cannot do. No framework, nothing evaluated; every page works without this file. */
+(() => {
+  const $ = (s, r = document) => r.querySelector(s), all = (s, r = document) => [...r.querySelectorAll(s)];
+  const on = (name, f, where = document) => where.addEventListener(name, f);
+  const say = $("body").dataset;
+
+  const toast = (text, tone = "", lasts = 6000) => {
+    const place = $("#toasts");
+    if (!place || !text) return;
+    const box = document.createElement("div");
+    box.className = "toast " + tone;
+    box.textContent = text;
+    place.replaceChildren(box);
+    setTimeout(() => box.remove(), lasts);
+  };
+
+  on("htmx:configRequest", (e) => { e.detail.headers["X-CSRFToken"] = $('meta[name="csrf-token"]')?.content ?? ""; });
+  on("htmx:beforeRequest", (e) => { if (document.hidden && e.detail.elt.matches("[data-poll]")) e.preventDefault(); });
+  on("visibilitychange", () => { if (!document.hidden) all("[data-poll]").forEach((el) => window.htmx?.trigger(el, "wake")); });
+  on("toast", (e) => toast(e.detail.text ?? e.detail.value, e.detail.tone));
+  on("htmx:responseError", (e) => {
+    if (e.detail.xhr.status >= 500 && !e.detail.elt.matches("[data-poll]"))
+      toast(say.failed + " " + (e.detail.xhr.getResponseHeader("X-Request-Id") ?? ""), "bad", 12000);
+  });
+  on("htmx:sendError", () => toast(say.offline, "bad", 12000));
+
+  const fresh = (root) => {
+    all("[data-js]", root).forEach((el) => { el.hidden = false; });
+    ago(root);
+    $("[data-focus]", root)?.focus();
+  };
+  const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [30, "day"], [12, "month"], [1e9, "year"]];
+  const ago = (root = document) => all("time[data-rel]", root).forEach((el) => {
+    let n = (new Date(el.dateTime) - Date.now()) / 1000;
+    for (const [size, unit] of STEPS) {
+      if (Math.abs(n) < size) {
+        el.textContent = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" }).format(Math.round(n), unit);
+        break;
+      }
+      n /= size;
+    }
+  });
+  on("htmx:afterSwap", (e) => fresh(e.detail.elt));
+  setInterval(() => document.hidden || ago(), 30000);
+
+  on("click", (e) => {
+    const el = e.target.closest("[data-open],[data-close],[data-copy],[data-reveal]");
+    if (!el) return;
+    const d = el.dataset;
+    if (d.open) $("#" + d.open)?.showModal();
+    if ("close" in d) el.closest("dialog").close();
+    if (d.copy) navigator.clipboard.writeText($("#" + d.copy).textContent.trim()).then(() => toast(say.copied));
+    if (d.reveal) {
+      const field = $("#" + d.reveal), shown = field.type === "text";
+      field.type = shown ? "password" : "text";
+      el.setAttribute("aria-pressed", !shown);
+    }
+  });
+
+  on("keydown", (e) => {
+    if (say.shortcuts !== "on" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input,textarea,select,[contenteditable]")) return;
+    const search = $("[data-search]");
+    if (e.key === "/" && search) { e.preventDefault(); search.focus(); search.select(); }
+    if (e.key === "?") $("#shortcuts")?.showModal();
+  });
+
+  fresh(document);
+})();

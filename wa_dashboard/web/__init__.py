@@ -1,0 +1,66 @@
+"""The HTML rim: pages for people. Forms and links work without JavaScript; htmx makes them quicker."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, abort, request
+from flask_wtf.csrf import CSRFProtect
+from htmx_flask import Htmx
+from htmx_flask.requests import HtmxAwareRequest
+
+from .assets import STATIC, asset_url, assets
+from .errors import install_errors
+from .formats import install_formats
+from .headers import install_headers
+from .i18n import install_i18n
+from .looks import MESSAGE_LOOKS, TEMPLATE_LOOKS
+from .shell import links, shell
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+web = Blueprint("web", __name__, template_folder=str(STATIC.parent / "templates"))
+csrf = CSRFProtect()
+
+
+@web.before_request
+def only_from_our_own_pages() -> None:
+    """Two independent locks on every unsafe request: the browser's own word, and the token of the session."""
+    if request.method in SAFE:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in ("same-origin", "none"):
+        abort(403)
+    csrf.protect()
+
+
+def local_path(url: str | None, otherwise: str) -> str:
+    """``url`` if it is a path of this site, else ``otherwise``: nobody is sent elsewhere by a crafted link."""
+    if not url or not url.startswith("/") or url.startswith("//") or "\\" in url or any(c < " " for c in url):
+        return otherwise
+    parts = urlsplit(url)
+    return url if not parts.scheme and not parts.netloc else otherwise
+
+
+def init_app(app: Flask, *, https: bool = False) -> None:
+    """Put the pages, their look, language, headers and protection on ``app``.
+
+    ``https``: whether the public address is https (adds HSTS, secure cookies and the Referer check).
+    Only views of the ``web`` blueprint are CSRF-checked: the API authenticates by key and reads no cookie.
+    """
+    app.config.setdefault("WTF_CSRF_CHECK_DEFAULT", False)
+    app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
+    app.config.setdefault("WTF_CSRF_SSL_STRICT", https)
+    if not issubclass(app.request_class, HtmxAwareRequest):
+        Htmx(app)
+    csrf.init_app(app)
+    install_i18n(app)
+    install_formats(app)
+    install_headers(app, https)
+    install_errors(app)
+    from . import language  # noqa: F401 – views register themselves on the blueprint
+
+    app.jinja_env.globals.update(
+        asset_url=asset_url, shell=shell, links=links, message_looks=MESSAGE_LOOKS, template_looks=TEMPLATE_LOOKS
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.register_blueprint(assets)
+    app.register_blueprint(web)

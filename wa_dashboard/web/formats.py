@@ -1,0 +1,142 @@
+"""Dates, numbers, money and phone numbers as people of the page's language write them.
+
+The filters are marked ``pass_context`` because Jinja otherwise works out a filter over a literal once, at compile
+time, and every later reader would get the first reader's language.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from babel.dates import format_date, format_datetime, format_time, format_timedelta
+from babel.numbers import format_currency, format_decimal, format_percent
+from flask import Flask
+from jinja2 import pass_context
+from markupsafe import Markup, escape
+
+from ..clock import now
+from ..domain.phone import mask
+from .i18n import formats, zone
+from .shell import shell
+from .whatsapp_text import to_html
+
+NOTHING = "–"
+MICROS = Decimal(1_000_000)
+
+
+def _local(value: datetime) -> datetime:
+    return value.astimezone(zone())
+
+
+def exact(value: datetime) -> str:
+    """``23 nov. 2026, 17:05`` in the tenant's zone; ``value`` is aware."""
+    local = _local(value)
+    return f"{format_date(local, 'medium', locale=formats())}, {format_time(local, 'short', locale=formats())}"
+
+
+def _time(value: datetime, shown: str, relative: bool = False) -> Markup:
+    rest = Markup(' data-rel title="{}"').format(exact(value)) if relative else Markup("")
+    return Markup('<time datetime="{}"{}>{}</time>').format(value.isoformat(timespec="seconds"), rest, shown)
+
+
+def when(value: datetime | None) -> Markup:
+    """Date and time."""
+    return _time(value, exact(value)) if value else escape(NOTHING)
+
+
+def day(value: datetime | None) -> Markup:
+    """Date without the time."""
+    return _time(value, format_date(_local(value), "medium", locale=formats())) if value else escape(NOTHING)
+
+
+def weekday(value: datetime) -> str:
+    """``lun.`` · ``Mon``: for the columns of a chart."""
+    return format_date(_local(value), "EEE", locale=formats())
+
+
+def hour(value: datetime | None) -> Markup:
+    """Time of day with seconds, as in a timeline."""
+    return _time(value, format_datetime(_local(value), "HH:mm:ss", locale=formats())) if value else escape(NOTHING)
+
+
+def clock(value: datetime | None) -> Markup:
+    """Hours and minutes, as on a message."""
+    return _time(value, format_time(_local(value), "short", locale=formats())) if value else escape(NOTHING)
+
+
+def ago(value: datetime | None) -> Markup:
+    """``acum 3 minute`` · ``3 minutes ago``, the exact time on hover; app.js keeps it fresh."""
+    if value is None:
+        return escape(NOTHING)
+    return _time(value, format_timedelta(value - now(), add_direction=True, locale=formats()), relative=True)
+
+
+def gap(value: timedelta) -> str:
+    """Time between two steps: ``+2 s``, ``+3 min``, ``+1 h 5 min``, ``+2 d``."""
+    seconds = int(value.total_seconds())
+    if seconds < 60:
+        return f"+{max(seconds, 0)} s"
+    minutes, hours = seconds // 60, seconds // 3600
+    if minutes < 60:
+        return f"+{minutes} min"
+    if hours < 48:
+        return f"+{hours} h {minutes % 60} min" if minutes % 60 else f"+{hours} h"
+    return f"+{hours // 24} d"
+
+
+def number(value: float | None) -> str:
+    return NOTHING if value is None else format_decimal(value, locale=formats())
+
+
+def percent(value: float | None) -> str:
+    """A share from 0 to 1, with one decimal unless it is whole."""
+    if value is None:
+        return NOTHING
+    digits = "0.#" if 0 < value < 1 else "0"
+    space = "\u00a0" if formats() == "ro" else ""
+    return str(format_percent(value, format=f"{digits}{space}%", locale=formats()))
+
+
+def money(micros: int | None, currency: str, decimals: int = 2) -> str:
+    """Integer micro-units of ``currency``; ``decimals`` 4 for one message, 2 for totals."""
+    if micros is None:
+        return NOTHING
+    pattern = f"#,##0.{'0' * decimals} ¤"
+    return format_currency(micros / MICROS, currency, pattern, locale=formats(), currency_digits=False)
+
+
+def phone(e164: str | None) -> str:
+    """The number for those who may see numbers, else ``+40••••••456``."""
+    if not e164:
+        return NOTHING
+    return e164 if shell().see_numbers or "•" in e164 else mask(e164)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "when": when,
+    "day": day,
+    "weekday": weekday,
+    "hour": hour,
+    "clock": clock,
+    "ago": ago,
+    "gap": gap,
+    "number": number,
+    "percent": percent,
+    "money": money,
+    "phone": phone,
+    "wa": to_html,
+}
+
+
+def _at_run_time(filter_: Callable[..., Any]) -> Callable[..., Any]:
+    @pass_context
+    def run(_context: object, *args: Any, **kwargs: Any) -> Any:
+        return filter_(*args, **kwargs)
+
+    return run
+
+
+def install_formats(app: Flask) -> None:
+    """Register FILTERS with the application's templates."""
+    app.jinja_env.filters.update({name: _at_run_time(filter_) for name, filter_ in FILTERS.items()})

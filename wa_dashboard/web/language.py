@@ -1,0 +1,17 @@
+"""RO | EN: the switch at the foot of every page."""
+
+from flask import Response, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from . import local_path, web
+from .i18n import LANGUAGES, remember_language
+
+
+@web.post("/language")
+def switch_language() -> BaseResponse:
+    """Remember ``language`` in this browser and go back to ``next`` (a path of this site)."""
+    answer: BaseResponse = redirect(local_path(request.form.get("next"), "/"), code=303)
+    chosen = request.form.get("language", "")
+    if chosen in LANGUAGES and isinstance(answer, Response):
+        remember_language(answer, chosen)
+    return answer
