@@ -1,0 +1,7 @@
+"""The three doors to WhatsApp. A provider is one module in this folder; being here is being registered."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,184 @@
+"""Meta's WhatsApp Cloud API (contracts.md §1)."""
+
+import hashlib
+import hmac
+import random
+import re
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from ..domain.text import T
+from . import meta_bodies, meta_webhooks
+from .base import Provider, template_status_word
+from .codes_meta import CODES, PATIENCE
+from .port import (
+    Credential,
+    Fault,
+    Item,
+    OutboundTemplate,
+    TemplateAnswer,
+    TemplateDraft,
+    WebhookRequest,
+    WireRequest,
+)
+from .wire import e164, language_code, same, text_at
+
+VERSION = "v24.0"
+MOST_PAGES = 100
+_FIELDS = (
+    "id,name,language,status,category,previous_category,correct_category,sub_category,parameter_format,"
+    "components,rejected_reason,quality_score,message_send_ttl_seconds"
+)
+_ID = r"[A-Za-z0-9_.-]{1,64}"
+
+
+class MetaCloud(Provider):
+    """One number of one WhatsApp business account at Meta.
+
+    The base URL may end in a Graph version (``https://graph.facebook.com/v26.0``); without one it is v24.0.
+    """
+
+    name = "meta_cloud"
+    label = T("Meta WhatsApp Cloud API")
+    official_urls = {"api": "https://graph.facebook.com"}
+    codes = CODES
+    patience = PATIENCE
+    webhook_header = "X-Hub-Signature-256"
+    credentials = (
+        Credential("phone_number_id", T("Phone number ID"), hint="106540352242922", pattern=_ID),
+        Credential("waba_id", T("WhatsApp business account ID"), hint="102290129340398", pattern=_ID),
+        Credential("access_token", T("Permanent access token"), secret=True, hint="EAAJB…"),
+        Credential("app_secret", T("App secret"), secret=True),
+        Credential("verify_token", T("Webhook verify token"), secret=True),
+        Credential("display_phone_number", T("Phone number"), hint="+40722000000", phone=True),
+    )
+
+    def __init__(self, credentials: Mapping[str, Any], base_urls: Mapping[str, str]) -> None:
+        super().__init__(credentials, base_urls)
+        api = self.urls["api"]
+        self.graph = api if re.search(r"/v[0-9]+\.[0-9]+$", api) else f"{api}/{VERSION}"
+
+    @classmethod
+    def random_test_credentials(cls, rng: random.Random) -> dict[str, str]:
+        digits, letters = string.digits, string.ascii_letters + string.digits
+        return {
+            "phone_number_id": "10" + "".join(rng.choices(digits, k=13)),
+            "waba_id": "11" + "".join(rng.choices(digits, k=13)),
+            "access_token": "EAAJB" + "".join(rng.choices(letters, k=40)),
+            "app_secret": "".join(rng.choices("0123456789abcdef", k=32)),
+            "verify_token": "".join(rng.choices(letters, k=24)),
+            "display_phone_number": "+4031" + "".join(rng.choices(digits, k=7)),
+        }
+
+    @classmethod
+    def sender_of(cls, credentials: Mapping[str, str]) -> str | None:
+        return e164(credentials.get("display_phone_number"))
+
+    @classmethod
+    def account_keys(cls, credentials: Mapping[str, str]) -> list[str]:
+        return [f"pnid:{credentials['phone_number_id']}", f"waba:{credentials['waba_id']}"]
+
+    def auth_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys['access_token']}"}
+
+    # --- one message
+
+    def build_send(self, message: OutboundTemplate) -> WireRequest:
+        url = f"{self.graph}/{self.keys['phone_number_id']}/messages"
+        return self.request("POST", url, payload=meta_bodies.send_body(message))
+
+    def sent_id(self, data: Any) -> str | None:
+        return meta_bodies.message_id(data)
+
+    def fault_in(self, data: Any, status: int) -> Fault | None:
+        return meta_bodies.graph_fault_at(data, status)
+
+    # --- templates
+
+    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:
+        url = f"{self.graph}/{self.keys['waba_id']}/message_templates"
+        return self._answer(draft, self.ask(self.request("POST", url, payload=meta_bodies.create_body(draft))))
+
+    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+        body = meta_bodies.create_body(draft)
+        changed = {key: body[key] for key in ("category", "components", "message_send_ttl_seconds") if key in body}
+        self.ask(self.request("POST", f"{self.graph}/{external_id}", payload=changed))
+        return self._answer(draft, {"id": external_id, "status": "PENDING", "category": draft.category})
+
+    def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
+        wanted = language_code(language)
+        found = [answer for answer in self._listed({"name": name}) if answer.name == name]
+        by_id = [answer for answer in found if answer.external_id == external_id]
+        return next((answer for answer in [*by_id, *found] if answer.language == wanted), None)
+
+    def list_templates(self) -> list[TemplateAnswer]:
+        return self._listed({})
+
+    def _answer(self, draft: TemplateDraft, data: Any) -> TemplateAnswer:
+        category = text_at(data, "category") or draft.category
+        raw_status = text_at(data, "status") or ""
+        return TemplateAnswer(
+            status=template_status_word(raw_status or "PENDING"),
+            external_id=text_at(data, "id"),
+            category=category.lower(),
+            parameter_map=meta_bodies.parameter_map(draft),
+            raw_status=raw_status,
+            name=draft.name,
+            language=language_code(draft.language),
+            raw=data,
+        )
+
+    def _listed(self, filters: dict[str, str]) -> list[TemplateAnswer]:
+        url = f"{self.graph}/{self.keys['waba_id']}/message_templates"
+        query: dict[str, str | int] = {"fields": _FIELDS, "limit": 100, **filters}
+        answers: list[TemplateAnswer] = []
+        for _ in range(MOST_PAGES):
+            page = self.ask(self.request("GET", url, query=query))
+            rows = page.get("data")
+            rows = rows if isinstance(rows, list) else []
+            answers += [meta_bodies.template_answer(row) for row in rows if isinstance(row, dict)]
+            after = text_at(page, "paging", "cursors", "after")
+            # Meta names a cursor on the last page too; only "next" says that there is more.
+            if not (rows and after and text_at(page, "paging", "next")):
+                break
+            query["after"] = after
+        return answers
+
+    # --- webhooks
+
+    @classmethod
+    def recognises(cls, request: WebhookRequest) -> bool:
+        return super().recognises(request) or "hub.mode" in request.query
+
+    @classmethod
+    def account_keys_in(cls, request: WebhookRequest) -> list[str]:
+        numbers, accounts, _ = meta_webhooks.references(request)
+        return [f"pnid:{number}" for number in numbers] + [f"waba:{account}" for account in accounts]
+
+    def verify_webhook(self, request: WebhookRequest) -> bool:
+        digest = hmac.new(self.keys["app_secret"].encode(), request.body, hashlib.sha256).hexdigest()
+        return same(f"sha256={digest}", request.header(self.webhook_header))
+
+    def challenge(self, request: WebhookRequest) -> str | None:
+        query = request.query
+        if request.method.upper() != "GET" or query.get("hub.mode") != "subscribe":
+            return None
+        challenge = query.get("hub.challenge", "")
+        if not same(self.keys["verify_token"], query.get("hub.verify_token", "")):
+            return None
+        return challenge if re.fullmatch(r"[A-Za-z0-9_.~-]{1,256}", challenge) else None
+
+    def parse_webhook(self, request: WebhookRequest) -> list[Item]:
+        return meta_webhooks.parse(request)
+
+    def register_webhook(self, url: str) -> T:
+        payload = {"override_callback_uri": url, "verify_token": self.keys["verify_token"]}
+        self.ask(self.request("POST", f"{self.graph}/{self.keys['waba_id']}/subscribed_apps", payload=payload))
+        return T("Meta now reports to %(url)s.", url=url)
+
+    # --- health
+
+    def probe_request(self) -> WireRequest:
+        fields = "id,display_phone_number,verified_name,quality_rating,status,throughput"
+        return self.request("GET", f"{self.graph}/{self.keys['phone_number_id']}", query={"fields": fields})

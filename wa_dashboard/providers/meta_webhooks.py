@@ -1,0 +1,353 @@
+"""Webhooks of the WhatsApp Cloud API (contracts.md §1.4–1.8), as Meta sends them and 360dialog passes them on.
+
+Every list is walked to its end, every field may be missing, and one bad item never hides its neighbours.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from .base import received_at, template_status_word
+from .codes_meta import CODES
+from .port import (
+    AccountItem,
+    Fault,
+    InboundItem,
+    Item,
+    PreferenceItem,
+    Pricing,
+    StatusItem,
+    TemplateStatusItem,
+    UnknownItem,
+    WebhookMalformed,
+    WebhookRequest,
+    refer,
+)
+from .verdict import fault
+from .wire import (
+    bad_text,
+    dig,
+    e164,
+    fingerprint,
+    instant,
+    items_at,
+    language_code,
+    load_signed,
+    read_json,
+    scrub,
+    text_at,
+)
+
+MOST_ITEMS = 10_000  # Meta batches up to about 1,000
+STATUSES = {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
+_STOPPING = {"ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"}
+_RESUMING = {"ACCOUNT_RECONNECTED"}
+_NOTES = {
+    "account_alerts",
+    "account_review_update",
+    "security",
+    "phone_number_quality_update",
+    "phone_number_name_update",
+    "business_capability_update",
+}
+
+
+def parse(request: WebhookRequest) -> list[Item]:
+    """Every item of a webhook body. Raises WebhookMalformed when it is not sane JSON or holds over 10,000 items."""
+    data = load_signed(request.body)
+    items: list[Item] = []
+    for item in _walk(data, received_at(request)):
+        items.append(item)
+        if len(items) > MOST_ITEMS:
+            raise WebhookMalformed(f"more than {MOST_ITEMS} items")
+    return items
+
+
+def references(request: WebhookRequest) -> tuple[list[str], list[str], list[str]]:
+    """Phone number ids, account ids and display numbers named in an unverified body, each once; never raises."""
+    data = read_json(request.body)
+    numbers: dict[str, None] = {}
+    accounts: dict[str, None] = {}
+    displays: dict[str, None] = {}
+    for entry in items_at(data, "entry")[:1000]:
+        _remember(accounts, text_at(entry, "id"))
+        for change in items_at(entry, "changes")[:1000]:
+            _remember(numbers, text_at(change, "value", "metadata", "phone_number_id"))
+            _remember(displays, e164(text_at(change, "value", "metadata", "display_phone_number")))
+            _remember(displays, e164(text_at(change, "value", "display_phone_number")))
+    return list(numbers)[:100], list(accounts)[:100], list(displays)[:100]
+
+
+def _remember(seen: dict[str, None], value: str | None) -> None:
+    if value and len(value) <= 64 and not bad_text(value):
+        seen[value] = None
+
+
+def _walk(data: Any, came: datetime) -> Iterator[Item]:
+    if not isinstance(data, dict) or "entry" not in data:
+        yield _unknown(data, came, "no WhatsApp envelope", malformed=True)
+        return
+    for entry in items_at(data, "entry"):
+        if not isinstance(entry, dict):
+            yield _unknown(entry, came, "an entry is no object", malformed=True)
+            continue
+        told = instant(entry.get("time")) or came
+        for change in items_at(entry, "changes"):
+            yield from _change(change, text_at(entry, "id"), told, came)
+
+
+def _change(change: Any, account: str | None, told: datetime, came: datetime) -> Iterator[Item]:
+    value = dig(change, "value")
+    if not isinstance(value, dict):
+        yield _unknown(change, told, "a change has no value", malformed=True)
+        return
+    refs = _refs(value, account)
+    field = text_at(change, "field") or _field_of(value)
+    if field in ("messages", "user_preferences"):
+        for item in _batch(value, came):
+            yield refer(item, refs)
+        return
+    yield refer(_guarded(value, told, lambda: _news(field, value, told, account)), refs)
+
+
+def _refs(value: dict[str, Any], account: str | None) -> tuple[str, ...]:
+    number = text_at(value, "metadata", "phone_number_id")
+    display = e164(text_at(value, "metadata", "display_phone_number") or text_at(value, "display_phone_number"))
+    named = (("pnid", number), ("waba", account), ("phone", display))
+    return tuple(f"{kind}:{ref}" for kind, ref in named if ref and not bad_text(ref))
+
+
+def _field_of(value: dict[str, Any]) -> str:
+    if any(key in value for key in ("messages", "statuses", "errors")):
+        return "messages"
+    return "user_preferences" if "user_preferences" in value else ""
+
+
+def _batch(value: dict[str, Any], came: datetime) -> Iterator[Item]:
+    """Everything in the value of ``messages`` and ``user_preferences``; errors that belong to nothing come last."""
+    empty = True
+    for name, read in _READERS.items():
+        for item in items_at(value, name):
+            empty = False
+            yield _guarded(item, came, lambda item=item, read=read: read(item, value, came))  # type: ignore[misc]
+    if empty:
+        yield _unknown(value, came, "a change without messages or statuses")
+
+
+def _guarded(raw: Any, at: datetime, read: Callable[[], Item]) -> Item:
+    if not isinstance(raw, dict):
+        return _unknown(raw, at, "an item is no object", malformed=True)
+    if bad_text(raw):
+        return _unknown(raw, at, "a text holds NUL or half a character", malformed=True)
+    return read()
+
+
+def _unknown(raw: Any, at: datetime, reason: str, *, malformed: bool = False) -> UnknownItem:
+    clean = scrub(raw)
+    kept = clean if isinstance(clean, dict) else {"value": clean}
+    return UnknownItem(key=f"unknown:{fingerprint(raw)}", at=at, raw=kept, reason=reason, malformed=malformed)
+
+
+def _status(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+    word = text_at(item, "status") or ""
+    status = STATUSES.get(word)
+    at = instant(item.get("timestamp"))
+    external_id, correlation_id = text_at(item, "id"), text_at(item, "biz_opaque_callback_data")
+    if status is None:
+        return _unknown(item, came, f"status {word[:40]!r} is new to us")
+    if at is None:
+        return _unknown(item, came, "a status without a time", malformed=True)
+    if external_id is None and correlation_id is None:
+        return _unknown(item, came, "a status without a message", malformed=True)
+    error = _first_error(item) if status == "failed" else None
+    return StatusItem(
+        key=f"status:{external_id or correlation_id}:{status}:{int(at.timestamp())}",
+        at=at,
+        raw=item,
+        correlation_id=correlation_id,
+        external_id=external_id,
+        status=status,  # type: ignore[arg-type]
+        error=error or (Fault("request", "unknown", "", "message") if status == "failed" else None),
+        pricing=_pricing(item),
+        recipient=e164(text_at(item, "recipient_id")),
+        recipient_user_id=text_at(item, "recipient_user_id"),
+    )
+
+
+def _first_error(item: dict[str, Any]) -> Fault | None:
+    return next((found for error in items_at(item, "errors") if (found := _error(error))), None)
+
+
+def _error(error: Any) -> Fault | None:
+    code = text_at(error, "code")
+    if code is None or len(code) > 20:
+        return None
+    words = (text_at(error, *path) for path in (("title",), ("message",), ("error_data", "details"), ("details",)))
+    return fault(CODES, code, " · ".join(dict.fromkeys(word for word in words if word)))
+
+
+def _pricing(item: dict[str, Any]) -> Pricing | None:
+    pricing = item.get("pricing")
+    if not isinstance(pricing, dict):
+        return None
+    billable = pricing.get("billable")
+    if isinstance(billable, str):  # 360dialog sends "true"
+        billable = {"true": True, "false": False}.get(billable.lower())
+    category = text_at(pricing, "category")
+    return Pricing(
+        billable=billable if isinstance(billable, bool) else None,
+        category=category.replace("-", "_").lower() if category else None,
+        model=text_at(pricing, "pricing_model"),
+        type=text_at(pricing, "type"),
+    )
+
+
+def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+    at = instant(item.get("timestamp"))
+    if at is None:
+        return _unknown(item, came, "a message without a time", malformed=True)
+    kind = text_at(item, "type") or next((k for k in ("text", "button", "interactive") if k in item), "unknown")
+    phone = e164(text_at(item, "from")) or e164(text_at(item, "system", "wa_id") if kind == "system" else None)
+    user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id")
+    reply_to = text_at(item, "context", "id")
+    if phone is None and user_id is None and reply_to is None:
+        return _unknown(item, came, "a message without a sender", malformed=True)
+    external_id = text_at(item, "id")
+    text, payload = _content(kind, item)
+    return InboundItem(
+        key=f"inbound:{external_id or fingerprint(item)}",
+        at=at,
+        raw=item,
+        external_id=external_id,
+        from_phone=phone,
+        from_user_id=user_id,
+        text=text,
+        button_payload=payload,
+        in_reply_to=reply_to,
+        profile_name=_profile_name(value, item),
+        type=kind,
+    )
+
+
+def _content(kind: str, item: dict[str, Any]) -> tuple[str | None, str | None]:
+    """What the person wrote and the payload of what they tapped."""
+    if kind == "text":
+        return text_at(item, "text", "body"), None
+    if kind == "button":
+        return text_at(item, "button", "text"), text_at(item, "button", "payload")
+    if kind == "interactive":
+        chosen = dig(item, "interactive", "button_reply") or dig(item, "interactive", "list_reply")
+        return text_at(chosen, "title"), text_at(chosen, "id")
+    if kind in ("image", "video", "document"):
+        return text_at(item, kind, "caption"), None
+    return None, None
+
+
+def _profile_name(value: dict[str, Any], item: dict[str, Any]) -> str | None:
+    """The sender's name: of the contact that is the sender, or of the only contact there is."""
+    contacts = items_at(value, "contacts")
+    sender = {ref for ref in (text_at(item, "from"), text_at(item, "from_user_id")) if ref}
+    for contact in contacts:
+        if len(contacts) == 1 or sender & {text_at(contact, "wa_id"), text_at(contact, "user_id")}:
+            name = text_at(contact, "profile", "name")
+            return None if name is None or bad_text(name) else name
+    return None
+
+
+def _preference(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+    word = (text_at(item, "value") or "").lower()
+    wanted = {"stop": "stop", "resume": "resume", "signup": "resume"}.get(word)
+    phone, user_id = e164(text_at(item, "wa_id")), text_at(item, "user_id")
+    if wanted is None:
+        return _unknown(item, came, f"preference {word[:40]!r} is new to us")
+    if phone is None and user_id is None:
+        return _unknown(item, came, "a preference without a person", malformed=True)
+    at = instant(item.get("timestamp")) or came
+    key = f"preference:{phone or user_id}:{wanted}:{item.get('timestamp')}"
+    return PreferenceItem(key=key[:300], at=at, raw=item, phone=phone, value=wanted, user_id=user_id)  # type: ignore[arg-type]
+
+
+def _stray_error(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+    found = _error(item)
+    return AccountItem(
+        key=f"error:{fingerprint(item, text_at(value, 'metadata', 'phone_number_id'), came.isoformat())}",
+        at=came,
+        raw=item,
+        event="error",
+        effect="stop" if found and found.error_class == "account_stop" and found.scope != "recipient" else "info",
+        detail=found.detail if found else "",
+        fault=found,
+    )
+
+
+_READERS: dict[str, Callable[[dict[str, Any], dict[str, Any], datetime], Item]] = {
+    "messages": _message,
+    "statuses": _status,
+    "user_preferences": _preference,
+    "errors": _stray_error,
+}
+
+
+def _news(field: str, value: dict[str, Any], at: datetime, account: str | None) -> Item:
+    """A change that is about a template or about the account."""
+    key = f"{field}:{fingerprint(account, value, at.isoformat())}"
+    if "message_template_id" in value or "message_template_name" in value:
+        return _template(field, value, at, key)
+    event = text_at(value, "event") or text_at(value, "decision") or field
+    if field == "account_update":
+        effect, detail = _effect(event, value)
+    elif field in _NOTES:
+        effect, detail = "info", text_at(value, "alert_info", "alert_description") or ""
+    else:
+        return _unknown(value, at, f"field {field[:60]!r} is new to us")
+    phone = e164(text_at(value, "display_phone_number") or text_at(value, "phone_number"))
+    detail = detail or text_at(value, "current_limit") or ""
+    return AccountItem(key=key, at=at, raw=value, event=event, effect=effect, detail=detail, phone=phone)  # type: ignore[arg-type]
+
+
+def _effect(event: str, value: dict[str, Any]) -> tuple[str, str]:
+    """Whether an account_update stops or resumes sending, and its detail (contracts.md §1.7)."""
+    if event == "DISABLED_UPDATE":
+        state = text_at(value, "ban_info", "waba_ban_state") or ""
+        return {"DISABLE": "stop", "REINSTATE": "resume"}.get(state, "info"), state
+    if event == "ACCOUNT_RESTRICTION":
+        kinds = [text_at(entry, "restriction_type") or "" for entry in items_at(value, "restriction_info")]
+        # Restrictions of calls do not concern messages.
+        stopped = any("INITIATED_MESSAGING" in kind or "ALL" in kind.split("_") for kind in kinds)
+        return "stop" if stopped else "info", ", ".join(kinds)
+    detail = text_at(value, "violation_info", "violation_type") or ""
+    return "stop" if event in _STOPPING else "resume" if event in _RESUMING else "info", detail
+
+
+def _template(field: str, value: dict[str, Any], at: datetime, key: str) -> TemplateStatusItem:
+    """News of a template. What it says decides, not ``field``: Meta's own example carries the wrong one."""
+    category = text_at(value, "message_template_category")
+    changes: dict[str, Any]
+    if "new_quality_score" in value:
+        changes = {"change": "quality", "quality": (text_at(value, "new_quality_score") or "").lower() or None}
+    elif "correct_category" in value:
+        category = text_at(value, "correct_category")
+        changes = {"change": "announced", "effective_at": instant(value.get("category_update_timestamp"))}
+    elif "new_category" in value:
+        category, changes = text_at(value, "new_category"), {"change": "category"}
+    elif "event" in value:
+        changes = {"change": "status", "status": template_status_word(text_at(value, "event"))}
+    else:
+        changes = {"change": "components"}
+    return TemplateStatusItem(
+        key=key,
+        at=at,
+        raw=value,
+        external_id=text_at(value, "message_template_id"),
+        name=text_at(value, "message_template_name"),
+        language=language_code(text_at(value, "message_template_language")),
+        reason=_reason(value),
+        category=category.lower() if category else None,
+        **changes,
+    )
+
+
+def _reason(value: dict[str, Any]) -> str | None:
+    paths = (("rejection_info", "reason"), ("reason",), ("other_info", "title"), ("other_info", "description"))
+    words = (text_at(value, *path) for path in paths)
+    return next((word for word in words if word and word.upper() != "NONE"), None)

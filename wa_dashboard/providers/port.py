@@ -1,0 +1,380 @@
+"""What goes into a provider and what comes out: plain frozen data, the same words for all providers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from ..domain.text import T
+
+Kind = Literal["accepted", "not_sent", "throttled", "rejected", "ambiguous"]
+Scope = Literal["message", "recipient", "pair", "sender", "account", "template", "provider"]
+MOST_FORM_FIELDS = 2_000
+
+
+@dataclass(frozen=True)
+class Credential:
+    """One thing a person must paste. The settings form and ``account-create`` are drawn from these."""
+
+    name: str
+    label: T
+    secret: bool = False
+    required: bool = True
+    hint: str = ""
+    pattern: str = r"[!-~]{1,1024}"  # anything printable without spaces: it travels in headers and paths
+    phone: bool = False
+
+
+class BadCredentials(ValueError):
+    """Credentials that cannot work. ``unknown``, ``missing`` and ``invalid`` hold the names of the keys."""
+
+    def __init__(self, unknown: Sequence[str] = (), missing: Sequence[str] = (), invalid: Sequence[str] = ()) -> None:
+        self.unknown, self.missing, self.invalid = tuple(unknown), tuple(missing), tuple(invalid)
+        sentences = []
+        if unknown:
+            sentences.append(T("Unknown: %(names)s.", names=", ".join(unknown)))
+        if missing:
+            sentences.append(T("Missing: %(names)s.", names=", ".join(missing)))
+        if invalid:
+            sentences.append(T("Not usable as written: %(names)s.", names=", ".join(invalid)))
+        self.sentences = tuple(sentences)
+        super().__init__(" ".join(sentences))
+
+
+@dataclass(frozen=True)
+class Header:
+    """The top of a message. ``link`` is a public https address, ``handle`` an upload's handle (template samples)."""
+
+    kind: Literal["text", "image", "video", "document", "location"] = "text"
+    text: str = ""
+    link: str = ""
+    media_id: str = ""
+    filename: str = ""
+    handle: str = ""
+    location: Mapping[str, str] = field(default_factory=dict)  # latitude, longitude, name, address
+
+
+class ButtonVariable(NamedTuple):
+    """A button with a value of its own in each message: 0-based position, kind, our variable's name."""
+
+    position: int
+    kind: str  # url | quick_reply | copy_code | otp
+    name: str
+
+
+@dataclass(frozen=True)
+class OutboundTemplate:
+    """One approved template for one person.
+
+    ``to`` is E.164 with ``+`` (or a business-scoped user id such as ``RO.1349…``). ``parameters`` are our
+    variables by name; the three ``*_variables`` say where each is used, in the order of the text.
+    ``parameter_map`` (from the TemplateAnswer) turns our names into the provider's keys. ``external_id`` is
+    Twilio's ContentSid. ``correlation_id`` comes back in every receipt.
+    """
+
+    correlation_id: str
+    to: str
+    template_name: str
+    language: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    body_variables: Sequence[str] = ()
+    header_variables: Sequence[str] = ()
+    button_variables: Sequence[tuple[int, str, str]] = ()
+    parameter_map: Mapping[str, str] = field(default_factory=dict)
+    external_id: str | None = None
+    status_callback_url: str | None = None
+    header: Header | None = None
+
+
+class CannotBuild(ValueError):
+    """The message or template is incomplete on our side; trying again cannot help. ``reason`` is for people."""
+
+    def __init__(self, reason: T) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class WireRequest:
+    """An HTTP request as bytes, for any transport. ``headers`` hold the credentials: never log them."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class WireReply:
+    """What came back. ``status`` is None when no complete answer came; ``request_started`` says whether any byte
+    of the request may have left (durability.md §3.7); ``error`` is the transport's own text."""
+
+    status: int | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    request_started: bool = True
+    error: str | None = None
+
+    def header(self, name: str) -> str:
+        """The header's value whatever its case, ``""`` when absent."""
+        return _header(self.headers, name)
+
+
+class Fault(NamedTuple):
+    """A provider's complaint in our words. ``error_class`` is a class of contracts.md, ``code`` the provider's own
+    code as text, ``scope`` what it concerns."""
+
+    error_class: str
+    code: str
+    detail: str
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one send (or control call) came to.
+
+    ``accepted``: the provider has it. ``not_sent``: certainly not processed, try later or elsewhere.
+    ``throttled``: not processed, slow ``scope`` down. ``rejected``: a final no. ``ambiguous``: nobody knows.
+    ``retry_after`` is seconds. ``error_class`` is None only for accepted.
+    """
+
+    kind: Kind
+    error_class: str | None = None
+    code: str | None = None
+    detail: str = ""
+    external_id: str | None = None
+    retry_after: float | None = None
+    scope: Scope = "message"
+
+    @property
+    def holds(self) -> Literal["account", "sender"] | None:
+        """What must stop sending until a person has acted; the message itself is not to blame and keeps its tries."""
+        if self.error_class == "account_stop" or self.code == "131048":
+            return self.scope if self.scope in ("account", "sender") else None
+        return None
+
+
+class ProviderError(Exception):
+    """A control call failed; ``outcome`` says how."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{outcome.kind} {outcome.error_class} {outcome.code}: {outcome.detail}")
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Button:
+    """A template's button. ``url`` may end in ``{{variable}}``; ``payload`` comes back when a quick reply is tapped."""
+
+    kind: Literal["quick_reply", "url", "phone", "copy_code", "otp"]
+    text: str
+    url: str = ""
+    phone: str = ""
+    payload: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class TemplateDraft:
+    """A template as we keep it: variables are ``{{our_name}}`` everywhere, ``examples`` holds one sample for each."""
+
+    name: str
+    language: str
+    category: str  # utility | marketing | authentication
+    body: str
+    header: Header | None = None
+    footer: str = ""
+    buttons: Sequence[Button] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
+    type: str = ""
+    ttl_seconds: int | None = None
+    code_expiration_minutes: int | None = None
+
+
+@dataclass(frozen=True)
+class TemplateAnswer:
+    """What the provider says about a template. ``status`` is our word (states.md §6.4) or ``"unknown"``."""
+
+    status: str
+    external_id: str | None
+    category: str | None = None
+    parameter_map: Mapping[str, str] = field(default_factory=dict)
+    rejected_reason: str | None = None
+    raw_status: str = ""
+    at: datetime | None = None
+    quality: str | None = None
+    name: str | None = None
+    language: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Probe(NamedTuple):
+    """Whether the credentials work, in words."""
+
+    ok: bool
+    sentence: T
+    outcome: Outcome
+
+
+class SentRecord(NamedTuple):
+    """A message the provider says it has. ``status`` is our word; ``at`` is when it was created (aware UTC)."""
+
+    external_id: str
+    status: str
+    at: datetime
+    fault: Fault | None
+
+
+class WebhookMalformed(ValueError):
+    """An authentic request whose body cannot be read at all: keep it aside with this ``reason``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class WebhookRequest:
+    """A request from outside. ``url`` is the *public* address with its query, never built from Host.
+
+    ``fields`` are the form's pairs in order, blank values kept; left out, they are read from the body.
+    ``received_at`` is aware UTC; it stands in where the provider sends no time.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    form: Sequence[tuple[str, str]] | None = None
+    received_at: datetime | None = None
+
+    def header(self, name: str) -> str:
+        """The header's value whatever its case, ``""`` when absent."""
+        return _header(self.headers, name)
+
+    @cached_property
+    def fields(self) -> Sequence[tuple[str, str]]:
+        """The form's pairs; empty when the body is no form or has more than 2,000 fields."""
+        if self.form is not None:
+            return self.form
+        if not self.header("Content-Type").lower().startswith("application/x-www-form-urlencoded"):
+            return ()
+        return _pairs(self.body.decode("utf-8", "replace"))
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The address's query, last value of each name."""
+        return dict(_pairs(urlsplit(self.url).query))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing a webhook tells. ``key`` is the same for every repetition; ``raw`` is free of NUL and half
+    characters; ``account_refs`` are the accounts it claims to be about, as in ``Provider.account_keys``."""
+
+    key: str
+    at: datetime
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    account_refs: tuple[str, ...] = ()
+
+
+class Pricing(NamedTuple):
+    """What a receipt says about money: never an amount."""
+
+    billable: bool | None
+    category: str | None
+    model: str | None
+    type: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusItem(Item):
+    """A receipt. ``recipient`` is E.164 or None; ``error`` only with ``failed``."""
+
+    correlation_id: str | None
+    external_id: str | None
+    status: Literal["accepted", "sent", "delivered", "read", "failed"]
+    error: Fault | None = None
+    pricing: Pricing | None = None
+    recipient: str | None = None
+    recipient_user_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboundItem(Item):
+    """Something a person wrote or tapped. ``type`` is the provider's word (``text``, ``button``, ``system`` …);
+    ``text`` only when the person really wrote or tapped it; ``opt_out_type`` is ``stop``, ``start``, ``help``."""
+
+    external_id: str | None
+    from_phone: str | None
+    from_user_id: str | None = None
+    text: str | None = None
+    button_payload: str | None = None
+    opt_out_type: str | None = None
+    in_reply_to: str | None = None
+    profile_name: str | None = None
+    type: str = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateStatusItem(Item):
+    """News of a template. ``change`` says which field is new: ``status``, ``quality``, ``category``, ``announced``
+    (``category`` will apply at ``effective_at``) or ``components`` (read the template again)."""
+
+    change: Literal["status", "quality", "category", "announced", "components"]
+    external_id: str | None
+    name: str | None
+    language: str | None
+    status: str | None = None
+    reason: str | None = None
+    category: str | None = None
+    quality: str | None = None
+    effective_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceItem(Item):
+    """A person told WhatsApp to stop or resume our marketing messages."""
+
+    phone: str | None
+    value: Literal["stop", "resume"]
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountItem(Item):
+    """News of the account or number. ``effect``: ``stop`` and ``resume`` sending, or ``info``."""
+
+    event: str
+    effect: Literal["stop", "resume", "info"]
+    detail: str = ""
+    phone: str | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownItem(Item):
+    """Something we do not act on. ``malformed`` means it looks damaged rather than merely new."""
+
+    reason: str
+    malformed: bool = False
+
+
+def refer(item: Item, refs: tuple[str, ...]) -> Item:
+    """The same item, about these accounts."""
+    return replace(item, account_refs=refs)
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    wanted = name.lower()
+    return next((value for key, value in headers.items() if key.lower() == wanted), "")
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MOST_FORM_FIELDS)
+    except ValueError:
+        return []

@@ -1,0 +1,267 @@
+"""Twilio (contracts.md §2): messages as forms, templates as Content with numbered variables."""
+
+import base64
+import json
+import random
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from ..domain.text import T
+from . import twilio_bodies, twilio_webhooks
+from .base import Provider
+from .codes_twilio import CODES, PATIENCE
+from .port import (
+    CannotBuild,
+    Credential,
+    Fault,
+    Item,
+    OutboundTemplate,
+    Outcome,
+    ProviderError,
+    SentRecord,
+    TemplateAnswer,
+    TemplateDraft,
+    WebhookRequest,
+    WireReply,
+    WireRequest,
+)
+from .verdict import outcome_of
+from .wire import bad_text, e164, items_at, language_code, read_json, text_at
+
+MOST_PAGES = 100
+# Five retries on any failure: Twilio's default is one, on failed connections only. Never part of the signed URL.
+CALLBACK_RETRIES = "#rc=5&rp=all"
+_SID = "[0-9A-Za-z]{1,64}"
+
+
+class Twilio(Provider):
+    """One Twilio account with a WhatsApp sender or a messaging service."""
+
+    name = "twilio"
+    label = T("Twilio")
+    official_urls = {"api": "https://api.twilio.com", "content": "https://content.twilio.com"}
+    codes = CODES
+    patience = PATIENCE
+    webhook_header = "X-Twilio-Signature"
+    can_look_up = True
+    templates_by_webhook = False
+    credentials = (
+        Credential("account_sid", T("Account SID"), hint="AC…", pattern=f"AC{_SID}"),
+        Credential("auth_token", T("Auth token"), secret=True),
+        Credential("from", T("WhatsApp sender"), required=False, hint="+40722000000", phone=True),
+        Credential(
+            "messaging_service_sid", T("Messaging service SID"), required=False, hint="MG…", pattern=f"MG{_SID}"
+        ),
+        Credential("api_key", T("API key SID"), required=False, hint="SK…", pattern=f"SK{_SID}"),
+        Credential("api_secret", T("API key secret"), secret=True, required=False),
+    )
+    one_of = (("from", "messaging_service_sid"),)
+    together = (("api_key", "api_secret"),)
+
+    @classmethod
+    def random_test_credentials(cls, rng: random.Random) -> dict[str, str]:
+        return {
+            "account_sid": "AC" + "".join(rng.choices("0123456789abcdef", k=32)),
+            "auth_token": "".join(rng.choices("0123456789abcdef", k=32)),
+            "from": "+4031" + "".join(rng.choices(string.digits, k=7)),
+        }
+
+    @classmethod
+    def sender_of(cls, credentials: Mapping[str, str]) -> str | None:
+        return e164(credentials.get("from"))
+
+    @classmethod
+    def account_keys(cls, credentials: Mapping[str, str]) -> list[str]:
+        return [f"sid:{credentials['account_sid']}"]
+
+    def auth_headers(self) -> dict[str, str]:
+        user, password = self.keys.get("api_key"), self.keys.get("api_secret")
+        if not (user and password):
+            user, password = self.keys["account_sid"], self.keys["auth_token"]
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+    @property
+    def _account(self) -> str:
+        return f"{self.urls['api']}/2010-04-01/Accounts/{self.keys['account_sid']}"
+
+    # --- one message
+
+    def build_send(self, message: OutboundTemplate) -> WireRequest:
+        if not message.external_id:
+            raise CannotBuild(T("This template has not been sent to Twilio for approval yet."))
+        form = [("To", _address(message.to)), ("ContentSid", message.external_id)]
+        if sender := self.keys.get("from"):
+            form.append(("From", f"whatsapp:{sender}"))
+        if service := self.keys.get("messaging_service_sid"):
+            form.append(("MessagingServiceSid", service))
+        if variables := twilio_bodies.content_variables(message):
+            form.append(("ContentVariables", json.dumps(variables, ensure_ascii=False, separators=(",", ":"))))
+        if message.status_callback_url:
+            form.append(("StatusCallback", _callback(message.status_callback_url, message.correlation_id)))
+        return self.request("POST", f"{self._account}/Messages.json", form=form)
+
+    def read_send(self, reply: WireReply) -> Outcome:
+        outcome = super().read_send(reply)
+        if outcome.kind != "accepted":
+            return outcome
+        data = read_json(reply.body)
+        word = text_at(data, "status") or ""
+        if twilio_webhooks.STATUSES.get(word) != "failed":
+            return outcome
+        # Created and failed at once: no callback follows for the status in this answer.
+        failure = twilio_webhooks.failure(text_at(data, "error_code"), text_at(data, "error_message"), word)
+        return replace(outcome_of(failure), external_id=outcome.external_id)
+
+    def sent_id(self, data: Any) -> str | None:
+        sid = text_at(data, "sid")
+        return sid if sid and re.fullmatch(f"(SM|MM){_SID}", sid) else None
+
+    def fault_in(self, data: Any, status: int) -> Fault | None:
+        return twilio_bodies.twilio_fault(data, status)
+
+    def find_sent(self, to: str, since: datetime) -> list[SentRecord]:
+        """Not filtered by DateSent: a message still in Twilio's queue has none and would look unsent."""
+        url = f"{self._account}/Messages.json"
+        page = self.ask(self.request("GET", url, query={"To": _address(to), "PageSize": 100}))
+        found: list[SentRecord] = []
+        for _ in range(MOST_PAGES):
+            records = [record for row in items_at(page, "messages") if (record := _record(row))]
+            found += [record for record in records if record.at >= since]
+            following = text_at(page, "next_page_uri")
+            if not following or (records and records[-1].at < since):
+                break
+            page = self.ask(self.request("GET", self._own(self.urls["api"], following)))
+        return sorted(found, key=lambda record: record.at, reverse=True)
+
+    def fetch_message(self, external_id: str) -> SentRecord | None:
+        """One message as Twilio has it now, None when Twilio does not know it. Raises ProviderError."""
+        try:
+            data = self.ask(self.request("GET", f"{self._account}/Messages/{quote(external_id, safe='')}.json"))
+        except ProviderError as problem:
+            if problem.outcome.code in ("20404", "http_404"):
+                return None
+            raise
+        return _record(data)
+
+    # --- templates
+
+    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:
+        """Two calls: the content, then its approval. When the second fails, the error's outcome carries the
+        content's id; give it back as ``external_id`` instead of creating a second content."""
+        content = f"{self.urls['content']}/v1/Content"
+        if external_id is None:
+            created = self.ask(self.request("POST", content, payload=twilio_bodies.create_body(draft)))
+            external_id = text_at(created, "sid")
+            if external_id is None:
+                raise ProviderError(Outcome("ambiguous", "ambiguous", "no_answer", "the content came without a sid"))
+        approval = {"name": draft.name, "category": draft.category.upper()}
+        url = f"{content}/{quote(external_id, safe='')}/ApprovalRequests/whatsapp"
+        try:
+            data = self.ask(self.request("POST", url, payload=approval))
+        except ProviderError as problem:
+            raise ProviderError(replace(problem.outcome, external_id=external_id)) from problem
+        raw_status = text_at(data, "status") or "received"
+        answer = twilio_bodies.approval_answer(
+            {"sid": external_id, "language": draft.language, "friendly_name": draft.name},
+            {**data, "status": "received" if raw_status == "unsubmitted" else raw_status},
+        )
+        category = answer.category or draft.category.lower()
+        return replace(answer, category=category, parameter_map=twilio_bodies.parameter_map(draft), raw=data)
+
+    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+        """Twilio's contents do not change once approved: a new one is made and the answer carries its id."""
+        return self.submit_template(draft)
+
+    def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
+        if external_id is None:
+            wanted = language_code(language)
+            named = (a for a in self.list_templates() if a.name == name and a.language == wanted)
+            return next(named, None)
+        url = f"{self.urls['content']}/v1/Content/{quote(external_id, safe='')}/ApprovalRequests"
+        try:
+            data = self.ask(self.request("GET", url))
+        except ProviderError as problem:
+            if problem.outcome.code in ("20404", "http_404"):
+                return None
+            raise
+        content = {"sid": external_id, "language": language, "friendly_name": name}
+        return replace(twilio_bodies.approval_answer(content, data.get("whatsapp")), raw=data)
+
+    def list_templates(self) -> list[TemplateAnswer]:
+        answers: list[TemplateAnswer] = []
+        page = self.ask(self.request("GET", f"{self.urls['content']}/v1/ContentAndApprovals", query={"PageSize": 100}))
+        for _ in range(MOST_PAGES):
+            rows = (row for row in items_at(page, "contents") if isinstance(row, dict))
+            answers += [twilio_bodies.approval_answer(row, row.get("approval_requests")) for row in rows]
+            following = text_at(page, "meta", "next_page_url")
+            if not following:
+                break
+            page = self.ask(self.request("GET", self._own(self.urls["content"], following)))
+        return answers
+
+    @staticmethod
+    def _own(base: str, following: str) -> str:
+        """The next page at our own base: credentials never go to a host that an answer names."""
+        parts = urlsplit(following)
+        path = parts.path
+        prefix = urlsplit(base).path
+        if prefix and path.startswith(prefix + "/"):
+            path = path[len(prefix) :]
+        return urljoin(base + "/", f".{path}" + (f"?{parts.query}" if parts.query else ""))
+
+    # --- webhooks
+
+    @classmethod
+    def account_keys_in(cls, request: WebhookRequest) -> list[str]:
+        sids = dict.fromkeys(value for key, value in request.fields if key == "AccountSid")
+        return [f"sid:{sid}" for sid in list(sids)[:10] if sid and len(sid) <= 64 and not bad_text(sid)]
+
+    def verify_webhook(self, request: WebhookRequest) -> bool:
+        given = request.header(self.webhook_header)
+        return bool(given) and twilio_webhooks.verified(self.keys["auth_token"], request, given)
+
+    def parse_webhook(self, request: WebhookRequest) -> list[Item]:
+        return twilio_webhooks.parse(request)
+
+    def register_webhook(self, url: str) -> T:
+        return T(
+            "In Twilio's console, open the WhatsApp sender and enter %(url)s under “Webhook URL for incoming messages”.",
+            url=url,
+        )
+
+    # --- health
+
+    def probe_request(self) -> WireRequest:
+        # API keys of the standard kind may not read the account itself, but they may list messages.
+        return self.request("GET", f"{self._account}/Messages.json", query={"PageSize": 1})
+
+
+def _address(to: str) -> str:
+    person = twilio_webhooks.user_id(to)
+    return f"whatsapp:{person}" if person else f"whatsapp:+{to.lstrip('+')}"
+
+
+def _callback(url: str, correlation_id: str) -> str:
+    joint = "&" if "?" in url else "?"
+    return f"{url}{joint}mid={quote(correlation_id, safe='')}{CALLBACK_RETRIES}"
+
+
+def _record(row: Any) -> SentRecord | None:
+    """A message resource; None for what is no outgoing message."""
+    sid, word = text_at(row, "sid"), text_at(row, "status") or ""
+    status = twilio_webhooks.STATUSES.get(word)
+    try:
+        at = parsedate_to_datetime(text_at(row, "date_created") or "")
+    except (ValueError, TypeError):
+        return None
+    if sid is None or status is None or (text_at(row, "direction") or "outbound-api") == "inbound":
+        return None
+    failure = twilio_webhooks.failure(text_at(row, "error_code"), text_at(row, "error_message"), word)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return SentRecord(sid, status, at.astimezone(UTC), failure if status == "failed" else None)
