@@ -393,3 +393,13 @@ def _begin_sqlite(connection: Connection) -> None:
     # A write takes its lock at once: upgrading a read later would fail with SQLITE_BUSY and no second try.
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE" if _writing.get() else "BEGIN")
+
+
+def row_security_statements(table: str) -> list[str]:
+    """The DDL by which PostgreSQL itself keeps a table's tenants apart, even from its owner (security.md §4.1 L3)."""
+    mine = f"(current_setting('app.tenant', true) IN ('{ALL_TENANTS}', tenant_id))"
+    return [
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY own_tenant ON {table} USING {mine} WITH CHECK {mine}",
+    ]

@@ -14,20 +14,20 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises ConfigError naming the variable that is wrong.
     """
     settings = settings or Settings.from_env()
-    app = Flask("wa_dashboard", root_path=str(settings.root), template_folder="templates", static_folder=None)
+    project = settings.root.parent
+    app = Flask("wa_dashboard", root_path=str(project), template_folder="templates", static_folder=None)
     app.config.update(
         SECRET_KEY=settings.secret_key,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         MAX_CONTENT_LENGTH=8 * 1024 * 1024,
-        SETTINGS=settings,
     )
     app.extensions["wa_settings"] = settings
     security.use_keys(settings.encryption_keys)
     failpoints.arm(settings.failpoints)
     logs.configure(settings.log_level, human=settings.human_logs)
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(settings.root / "migrations"))
+    migrate.init_app(app, db, directory=str(project / "migrations"))
     _register_rims(app)
     return app
 

@@ -3,6 +3,7 @@
 Words: decisions.md D5. Lattice of receipts: states.md §6.1.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 from .text import T
@@ -133,6 +134,16 @@ STATUS_OF_RANK = {
     Rank.DELIVERED: S.DELIVERED,
     Rank.READ: S.READ,
 }
+
+
+def best_of(ranks: Iterable[int]) -> Rank:
+    """What a message's attempts prove together: a delivery by any; else the best that is still alive; else a failure."""
+    ranks = list(ranks)
+    best = max(ranks)
+    if best >= Rank.DELIVERED:
+        return Rank(best)
+    alive = [rank for rank in ranks if rank not in (Rank.FAILED, Rank.NOT_SENT)]
+    return Rank(max(alive or ranks))
 
 
 class TemplateStatus(StrEnum):

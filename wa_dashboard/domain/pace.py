@@ -1,0 +1,42 @@
+"""How long things may take: leases, the patience with unknown outcomes, retries (durability.md §3.5–3.8)."""
+
+import random
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds. The defaults are for real providers; tests and kill storms shorten them through ``WA_PACE``."""
+
+    lease: float = 30.0  # > request time-out + two commits
+    connect: float = 3.0
+    read: float = 7.0
+    grace: float = 20.0  # before an unknown outcome is looked at at all
+    margin: float = 30.0  # receipts must have been seen for attempts begun this much later
+    hold: float = 900.0  # must_deliver: after that it is sent again even without evidence
+    long_hold: float = 86400.0  # evidence, never_twice: after that it is given up as unconfirmed
+    base: float = 5.0  # first retry
+    cap: float = 3600.0
+    tries: int = 8
+    poison: int = 3
+    tick: float = 2.0
+
+    def retry_delay(self, failures: int, retry_after: float | None = None) -> float:
+        """Full jitter: anywhere up to base·2^(failures-1), never under a second or what the provider asked for."""
+        ceiling = min(self.cap, self.base * 2 ** max(failures - 1, 0))
+        return max(min(1.0, self.base), retry_after or 0.0, random.uniform(0, ceiling))
+
+    @classmethod
+    def parse(cls, spec: str) -> "Pace":
+        """``lease=6,grace=4``: the defaults with these changed. Raises ValueError naming what is wrong."""
+        known = {field.name: field.type for field in fields(cls)}
+        changes: dict[str, float] = {}
+        for part in filter(None, (piece.strip() for piece in spec.split(","))):
+            name, _, value = part.partition("=")
+            if name not in known:
+                raise ValueError(f"{name!r} is none of {', '.join(known)}")
+            number = float(value)
+            if number < 0:
+                raise ValueError(f"{name} cannot be negative")
+            changes[name] = int(number) if name in ("tries", "poison") else number
+        return replace(cls(), **changes)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The verbs: each module one deep noun, which alone opens transactions."""

@@ -1,0 +1,249 @@
+"""A message's life: the one place where its status changes, each change with its line in the story.
+
+What we decide moves by `domain.statuses.MOVES`; what a provider reports is merged by rank, so that any order and
+any repetition of receipts ends in the same state (states.md §6.1).
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, or_, select, update
+
+from .. import clock
+from ..db import db, db_now, insert_rows
+from ..domain import pricing
+from ..domain.ids import new_id
+from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, Status, best_of, sources_of
+from ..logs import mask_text
+from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
+from ..providers.base import StatusItem
+
+_RECEIPT_COLUMN = {
+    Rank.ACCEPTED: "accepted_at",
+    Rank.SENT: "sent_at",
+    Rank.FAILED: "failed_at",
+    Rank.DELIVERED: "delivered_at",
+    Rank.READ: "read_at",
+}
+
+
+def tell(
+    tenant_id: str,
+    message_ids: Sequence[str],
+    kind: str,
+    *,
+    at: datetime | None = None,
+    attempt_no: int | None = None,
+    **detail: Any,
+) -> None:
+    """Add a line to each message's story."""
+    now = clock.now()
+    rows = [
+        {
+            "id": new_id("evt"),
+            "tenant_id": tenant_id,
+            "message_id": message_id,
+            "kind": kind,
+            "at": at or now,
+            "recorded_at": now,
+            "attempt_no": attempt_no,
+            "detail": detail,
+        }
+        for message_id in message_ids
+    ]
+    insert_rows(MessageEvent, rows)
+
+
+def move(tenant_id: str, message_ids: Sequence[str], to: Status, kind: str, **values: Any) -> list[str]:
+    """Decide: those of the messages that may go to ``to`` go there, with ``values``; returns which did."""
+    if not message_ids:
+        return []
+    now = clock.now()
+    moved = list(
+        db.session.scalars(
+            update(Message)
+            .where(Message.id.in_(message_ids), Message.status.in_(sources_of(to)))
+            .values(status=to, status_at=now, updated_at=now, **values)
+            .returning(Message.id),
+            execution_options={"synchronize_session": False},
+        )
+    )
+    detail = {key: value for key, value in values.items() if key in ("reason", "error_code") and value}
+    tell(tenant_id, moved, kind, **detail)
+    return moved
+
+
+def annotate(message_ids: Sequence[str], **values: Any) -> None:
+    """Change what is said of messages (reason, next_at, account) without moving them."""
+    if message_ids:
+        db.session.execute(
+            update(Message).where(Message.id.in_(message_ids)).values(updated_at=clock.now(), **values),
+            execution_options={"synchronize_session": False},
+        )
+
+
+def drop_from_outbox(message_ids: Collection[str]) -> None:
+    """The messages need no further work of ours."""
+    if message_ids:
+        db.session.execute(
+            delete(Outbox).where(Outbox.message_id.in_(message_ids)),
+            execution_options={"synchronize_session": False},
+        )
+
+
+def bury(tenant_id: str, message_id: str, code: str, detail: str, error_class: str | None = None) -> None:
+    """Our tries ran out, or none could help: into the dead letters, with the reason, for a person to decide."""
+    values = {"error_code": code[:32], "error_class": error_class, "error_detail": mask_text(detail)[:1000]}
+    move(tenant_id, [message_id], Status.DEAD_LETTER, "dead_letter", reason=error_class or code[:64], next_at=None, **values)
+    drop_from_outbox([message_id])
+
+
+def cancel_waiting(
+    tenant_id: str, reason: str, *, contact_id: str | None = None, purposes: Collection[str] = (), message_ids: Collection[str] = ()
+) -> int:
+    """Cancel what has not left yet, and mark what is under way (it cannot be called back). Returns how many stopped.
+
+    A row that a worker has claimed is taken out of its hands: its begin transaction finds nothing to send.
+    """
+    which = [Outbox.tenant_id == tenant_id]
+    if contact_id is not None:
+        which += [Outbox.contact_id == contact_id, Outbox.purpose.in_(purposes)]
+    else:
+        which.append(Outbox.message_id.in_(message_ids))
+    rows = db.session.execute(
+        select(Outbox.message_id, Outbox.state, Outbox.attempt_no).where(*which).with_for_update()
+    ).all()
+    waiting = [row.message_id for row in rows if row.state in ("queued", "claimed")]
+    stopped = move(tenant_id, waiting, Status.CANCELLED, "cancelled", reason=reason, next_at=None)
+    drop_from_outbox(stopped)
+    annotate([row.message_id for row in rows if row.state not in ("queued", "claimed")], cancel_requested=True)
+    return len(stopped)
+
+
+# --- what providers report --------------------------------------------------------------------------------------
+
+
+def apply_receipt(account: ProviderAccount, item: StatusItem) -> str | None:
+    """Merge one receipt of this account (inside a transaction). Returns the message's id, None if it is unknown here.
+
+    Found by our correlation id first, by the provider's message id second. Harmless to repeat.
+    """
+    attempt = _attempt_of(account, item)
+    if attempt is None:
+        return None
+    rank = RANK_OF_RECEIPT[item.status]
+    message = lock_message(attempt.message_id)
+    db.session.refresh(attempt)
+    _merge_attempt(attempt, rank, item)
+    _merge_message(message, attempt, rank, item)
+    return message.id
+
+
+def lock_message(message_id: str) -> Message:
+    """The message, locked until the commit, its outbox row first: every path takes them in this order."""
+    db.session.execute(select(Outbox.message_id).where(Outbox.message_id == message_id).with_for_update())
+    wanted = select(Message).where(Message.id == message_id).with_for_update()
+    return db.session.scalars(wanted, execution_options={"populate_existing": True}).one()
+
+
+def _attempt_of(account: ProviderAccount, item: StatusItem) -> Attempt | None:
+    found = None
+    message_id, _, number = (item.correlation_id or "").rpartition(".")
+    if message_id and number.isascii() and number.isdigit() and len(number) < 6:
+        found = db.session.scalar(
+            select(Attempt).where(
+                Attempt.message_id == message_id,
+                Attempt.attempt_no == int(number),
+                Attempt.account_id == account.id,
+            )
+        )
+    if found is None and item.external_id:
+        found = db.session.scalar(
+            select(Attempt).where(Attempt.account_id == account.id, Attempt.external_id == item.external_id)
+        )
+    return found
+
+
+def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem) -> None:
+    attempt.receipt_seen = True
+    if item.external_id and attempt.external_id is None and not _is_taken(attempt, item.external_id):
+        attempt.external_id = item.external_id
+    attempt.rank = max(attempt.rank, rank)
+    if rank is Rank.FAILED and item.error is not None:
+        attempt.error_class = item.error.error_class
+        attempt.error_code, attempt.error_detail = item.error.code, item.error.detail
+    db.session.flush()
+
+
+def _is_taken(attempt: Attempt, external_id: str) -> bool:
+    """A provider's id belongs to one attempt; a second claim is kept in the story, not in the key."""
+    return db.session.scalar(
+        select(Attempt.message_id).where(Attempt.account_id == attempt.account_id, Attempt.external_id == external_id)
+    ) is not None
+
+
+def _merge_message(message: Message, attempt: Attempt, rank: Rank, item: StatusItem) -> None:
+    column = _RECEIPT_COLUMN[rank]
+    first_time = getattr(message, column) is None
+    if first_time or item.at < getattr(message, column):
+        setattr(message, column, item.at)
+    if first_time:
+        _tell_receipt(message, attempt, item)
+    if item.external_id and message.external_id is None:
+        message.external_id = item.external_id
+    if rank >= Rank.DELIVERED and message.charged_micros is None:
+        _charge(message, item)
+    elif item.pricing is not None and item.pricing.category and message.charged_micros is None:
+        message.category = item.pricing.category
+    project(message, item.at, item)
+    message.updated_at = clock.now()
+    db.session.flush()
+
+
+def project(message: Message, at: datetime, item: StatusItem | None = None) -> None:
+    """Let the message say what its attempts, taken together, prove (states.md §6.1). It must be locked."""
+    ranks = list(db.session.scalars(select(Attempt.rank).where(Attempt.message_id == message.id)))
+    best = best_of(ranks)
+    if best < Rank.ACCEPTED or best == message.rank:
+        return
+    message.rank, message.status, message.status_at = best, STATUS_OF_RANK[best], at
+    message.reason, message.next_at = None, None
+    if best is Rank.FAILED and item is not None and item.error is not None:
+        message.error_class, message.error_code = item.error.error_class, item.error.code
+        message.error_detail = item.error.detail
+    elif best is not Rank.FAILED:
+        message.error_class = message.error_code = message.error_detail = None
+    drop_from_outbox([message.id])
+
+
+def _tell_receipt(message: Message, attempt: Attempt, item: StatusItem) -> None:
+    detail: dict[str, Any] = {"provider": attempt.provider}
+    if item.error is not None:
+        detail |= {"error_class": item.error.error_class, "error_code": item.error.code, "text": item.error.detail}
+    if item.pricing is not None and item.pricing.category:
+        detail["category"] = item.pricing.category
+    tell(message.tenant_id, [message.id], item.status, at=item.at, attempt_no=attempt.attempt_no, **detail)
+
+
+def _charge(message: Message, item: StatusItem) -> None:
+    """The price counts from the first proof of delivery, in the category the provider billed (decisions.md D18)."""
+    if item.pricing is not None:
+        message.category = item.pricing.category or message.category
+        message.billable = item.pricing.billable
+    price = pricing.price_of(message.market, message.category or "utility", item.at)
+    if price is not None:
+        message.currency = price.currency
+        message.charged_micros = 0 if message.billable is False else price.micros
+
+
+# --- waiting and leases -----------------------------------------------------------------------------------------
+
+
+def due(seconds: float = 0.0) -> Any:
+    """The condition of an outbox row that may be claimed now (database clock)."""
+    return and_(
+        Outbox.state == "queued",
+        Outbox.next_at <= db_now(seconds),
+        or_(Outbox.expires_at.is_(None), Outbox.expires_at > db_now()),
+    )

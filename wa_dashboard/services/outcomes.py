@@ -1,0 +1,196 @@
+"""What became of the attempts: written down in one transaction a batch, never against better evidence."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+
+from .. import clock, failpoints, logs
+from ..db import db, db_now, transaction
+from ..domain.pace import Pace
+from ..domain.statuses import Rank, Status
+from ..models import Attempt, Message, Outbox, ProviderAccount
+from ..providers.base import Outcome
+from . import lifecycle
+
+if TYPE_CHECKING:
+    from .delivery import Begun
+
+log = logs.get(__name__)
+
+# A message with one of these goes wrong however often it is sent: its own values do not fit the template.
+_CONTENT_CODES = {"132000", "132005", "132012", "132018", "21656", "63021", "63028", "63005"}
+_FINAL_CLASSES = {"recipient", "recipient_optout", "recipient_defer", "request", "window", "inbound_only", "admin"}
+_HELD_RETRY_S = 60.0
+_TEMPLATE_RETRY_S = 300.0
+
+
+def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]", pace: Pace) -> None:
+    """Write down what the provider answered, or that nobody knows."""
+    ordered = sorted(results, key=lambda result: result[0].message_id)  # one order of locks for everybody
+    with transaction():
+        ids = [begun.message_id for begun, _ in ordered]
+        live = {
+            row.message_id: row
+            for row in db.session.scalars(
+                select(Outbox).where(Outbox.message_id.in_(ids)).order_by(Outbox.message_id).with_for_update(),
+                execution_options={"populate_existing": True},
+            )
+        }
+        for begun, outcome in ordered:
+            row = live.get(begun.message_id)
+            ours = row if row and row.state == "sending" and row.attempt_no == begun.attempt_no else None
+            _settle_one(account, begun, outcome, ours, pace)
+        failpoints.hit("F7b")
+
+
+def _settle_one(account: ProviderAccount, begun: "Begun", outcome: Outcome, row: Outbox | None, pace: Pace) -> None:
+    message = db.session.scalars(
+        select(Message).where(Message.id == begun.message_id).with_for_update(),
+        execution_options={"populate_existing": True},
+    ).one()
+    if outcome.kind == "accepted":
+        _accept(account, message, begun, outcome)
+        return
+    rank = Rank.AMBIGUOUS if outcome.kind == "ambiguous" else Rank.NOT_SENT
+    if outcome.kind == "rejected" and outcome.error_class in _FINAL_CLASSES:
+        rank = Rank.FAILED
+    decided = _close_attempt(begun, rank, outcome)
+    if not decided or row is None:
+        return  # a receipt knew better, or the lease was over and the reaper has the row now
+    if outcome.kind == "ambiguous":
+        doubt(row, message, outcome.code or outcome.detail or "no_answer", pace)
+    elif outcome.kind == "throttled":
+        delay = max(outcome.retry_after or 0.0, pace.retry_delay(1))
+        retry(row, message, outcome, delay, burn=False, reason="throttled")
+    elif outcome.kind == "rejected":
+        _refuse(account, row, message, outcome, pace)
+    else:
+        retry(row, message, outcome, pace.retry_delay(row.failures + 1, outcome.retry_after), burn=True, reason="retrying")
+        if row.failures >= pace.tries:
+            lifecycle.bury(message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class)
+
+
+def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome: Outcome) -> None:
+    now = clock.now()
+    attempt = _attempt(begun)
+    attempt.ended_at, attempt.outcome = now, "accepted"
+    attempt.external_id = attempt.external_id or outcome.external_id
+    attempt.rank = max(attempt.rank, Rank.ACCEPTED)
+    message.external_id = message.external_id or outcome.external_id
+    message.accepted_at = message.accepted_at or now
+    message.updated_at = now
+    account_seen(account)
+    lifecycle.tell(
+        message.tenant_id, [message.id], "accepted", at=now, attempt_no=begun.attempt_no, provider=account.provider
+    )
+    db.session.flush()
+    lifecycle.project(message, now)
+    db.session.flush()
+
+
+def account_seen(account: ProviderAccount) -> None:
+    """Note that the account has just sent, at most every few seconds (one hot row)."""
+    now = clock.now()
+    if account.last_sent_at is None or (now - account.last_sent_at).total_seconds() > 5:
+        account.last_sent_at = now
+        db.session.execute(
+            update(ProviderAccount).where(ProviderAccount.id == account.id).values(last_sent_at=now),
+            execution_options={"synchronize_session": False},
+        )
+
+
+def _attempt(begun: "Begun") -> Attempt:
+    wanted = select(Attempt).where(Attempt.message_id == begun.message_id, Attempt.attempt_no == begun.attempt_no)
+    return db.session.scalars(wanted.with_for_update(), execution_options={"populate_existing": True}).one()
+
+
+def _close_attempt(begun: "Begun", rank: Rank, outcome: Outcome) -> bool:
+    """Record the end of an attempt unless a receipt has said more. True when ours is the better knowledge."""
+    attempt = _attempt(begun)
+    attempt.ended_at = attempt.ended_at or clock.now()
+    if attempt.rank not in (Rank.INFLIGHT, Rank.AMBIGUOUS):
+        db.session.flush()
+        return False
+    attempt.rank, attempt.outcome = rank, outcome.kind
+    attempt.error_class, attempt.error_code = outcome.error_class, outcome.code
+    attempt.error_detail = logs.mask_text(outcome.detail)[:1000]
+    db.session.flush()
+    return True
+
+
+def doubt(row: Outbox, message: Message, why: str, pace: Pace) -> None:
+    """Nobody knows whether it was sent: wait for evidence, send nothing meanwhile."""
+    row.state, row.lease_token, row.lease_until = "uncertain", None, None
+    db.session.flush()
+    _touch(row, pace.grace, since=True)
+    lifecycle.move(
+        message.tenant_id, [message.id], Status.UNCERTAIN, "uncertain", reason="no_answer", error_detail=why[:1000]
+    )
+
+
+def retry(row: Outbox, message: Message, outcome: Outcome, delay: float, *, burn: bool, reason: str) -> None:
+    """It certainly was not sent: again after ``delay`` seconds. ``burn``: this counts as one of its tries."""
+    row.state, row.lease_token, row.lease_until = "queued", None, None
+    row.failures += 1 if burn else 0
+    db.session.flush()
+    _touch(row, delay)
+    lifecycle.move(
+        message.tenant_id,
+        [message.id],
+        Status.QUEUED,
+        reason,
+        reason=reason,
+        reason_detail={"failures": row.failures},
+        next_at=clock.in_seconds(delay),
+        error_class=outcome.error_class,
+        error_code=outcome.code,
+        error_detail=logs.mask_text(outcome.detail)[:1000],
+    )
+
+
+def _touch(row: Outbox, seconds: float, *, since: bool = False) -> None:
+    values = {"next_at": db_now(seconds)} | ({"uncertain_since": db_now()} if since else {})
+    db.session.execute(
+        update(Outbox).where(Outbox.message_id == row.message_id).values(**values),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
+    if outcome.holds:
+        hold_account(account, outcome)
+        retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
+    elif outcome.error_class == "template" and outcome.code not in _CONTENT_CODES:
+        retry(row, message, outcome, max(_TEMPLATE_RETRY_S, pace.retry_delay(1)), burn=False, reason="template_unavailable")
+    elif outcome.error_class in _FINAL_CLASSES:
+        now = clock.now()
+        message.rank, message.failed_at = Rank.FAILED, now
+        db.session.flush()
+        lifecycle.move(
+            message.tenant_id,
+            [message.id],
+            Status.FAILED,
+            "failed",
+            reason=outcome.error_class,
+            next_at=None,
+            error_class=outcome.error_class,
+            error_code=outcome.code,
+            error_detail=logs.mask_text(outcome.detail)[:1000],
+        )
+        lifecycle.drop_from_outbox([message.id])
+    else:
+        lifecycle.bury(message.tenant_id, message.id, outcome.code or "refused", outcome.detail, outcome.error_class)
+
+
+def hold_account(account: ProviderAccount, outcome: Outcome) -> None:
+    """The trouble is the account's, not the messages': stop it, keep them, tell its owner (durability.md P7)."""
+    reason = f"{outcome.error_class}:{outcome.code}"
+    held = db.session.scalar(
+        update(ProviderAccount)
+        .where(ProviderAccount.id == account.id, ProviderAccount.status == "active")
+        .values(status="held", hold_reason=reason[:64])
+        .returning(ProviderAccount.id)
+    )
+    if held:
+        log.error("account_held", account_id=account.id, reason=reason, detail=outcome.detail[:300])
