@@ -1,0 +1,132 @@
+"""``web``: the application behind granian, one process for HTTP and one for Python.
+
+granian answers the sockets in Rust and hands whole requests to a pool of threads; measured against gunicorn and
+waitress in docs/decisions. Start any number on different ports, or behind one port with a proxy.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .config import ConfigError, Settings
+
+THREADS = 16
+# Less than the ten seconds that a service manager grants.
+STOP_SECONDS = 8
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main(words: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. One sentence and 1 for what stops the start."""
+    if words:
+        return _refuse(f"`web` takes no arguments, not {' '.join(words)}: it reads the environment.")
+    try:
+        settings = Settings.from_env()
+        check_free(settings.host, settings.port, "WA_PORT")
+    except (ConfigError, OSError) as error:
+        return _refuse(sentence(error))
+    _serve(settings)
+    return 0
+
+
+def check_free(host: str, port: int, variable: str) -> None:
+    """Raises ConfigError naming ``variable`` when somebody listens there, or this machine has no such address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError as error:
+            raise ConfigError(variable, f"{port} may only be used by root here: choose one above 1023.") from error
+        except socket.gaierror as error:
+            raise ConfigError("WA_HOST", f"{host} is not an address of this machine.") from error
+        except OSError as error:
+            taken = error.errno in (48, 98)  # EADDRINUSE on macOS and Linux
+            if taken:
+                raise ConfigError(
+                    variable, f"{port} is taken: stop the program that uses it or choose another {variable}."
+                ) from error
+            raise ConfigError("WA_HOST", f"{host} is not an address of this machine.") from error
+
+
+def sentence(error: Exception) -> str:
+    """What the operator reads for an error of the start: one sentence, the place and the reason."""
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = {
+            13: "the folder is not writable for you; choose another with WA_DATA_DIR",
+            30: "the folder is read-only; choose another with WA_DATA_DIR",
+            28: "the disk is full",
+            122: "the disk quota is used up",
+        }.get(error.errno, error.strerror)
+        return f"{place}{hint}."
+    return str(error)
+
+
+def _serve(settings: Settings) -> None:
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
+
+    if sys.platform == "linux":
+        # Imported here and inherited: the second process starts in milliseconds.
+        multiprocessing.set_start_method("fork", force=True)
+        from . import factory  # noqa: F401
+    server = Granian(
+        "app:app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=THREADS,
+        backlog=1024,
+        backpressure=256,
+        http1_settings=HTTP1Settings(header_read_timeout=15_000, keep_alive=True),
+        workers_kill_timeout=STOP_SECONDS,
+        websockets=False,
+        log_enabled=False,
+    )
+    server.serve(target_loader=_Loader(os.getpid()))
+
+
+class _Loader:
+    """What granian calls in its second process: makes the application there, after the fork."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+
+    def __call__(self, *_: Any, **__: Any) -> Callable[..., Any]:
+        die_with(self._parent)
+        from .factory import create_app
+
+        return create_app()
+
+
+def die_with(parent: int) -> None:
+    """End this process when ``parent`` ends in whatever way: else it would keep the port. Raises nothing."""
+    stop_when_parent_dies()
+    threading.Thread(target=_watch, args=(parent,), name="watch-parent", daemon=True).start()
+
+
+def stop_when_parent_dies(signal_number: int = signal.SIGTERM) -> None:
+    """Ask the kernel for a signal at the parent's death (Linux only; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _refuse(text: str) -> int:
+    print(text, file=sys.stderr)  # noqa: T201 — the operator's terminal
+    return 1
