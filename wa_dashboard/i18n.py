@@ -1,0 +1,36 @@
+"""Saying a `T` in Romanian or English, for every rim. Knows no request: the caller names the language.
+
+English stands in the code; Romanian lives in ``wa_dashboard/translations`` as compiled gettext catalogues.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from babel.support import NullTranslations, Translations
+
+from .domain.text import T
+
+TRANSLATIONS = Path(__file__).resolve().parent / "translations"
+LANGUAGES = ("ro", "en")
+DEFAULT = "en"
+
+
+def language_of(locale: str | None) -> str:
+    """``ro`` or ``en`` for any locale such as ``ro-RO`` or ``ro_MD``; English for everything else."""
+    code = (locale or DEFAULT).replace("_", "-").split("-")[0].lower()
+    return code if code in LANGUAGES else DEFAULT
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _catalogue(code: str) -> NullTranslations:
+    return Translations.load(str(TRANSLATIONS), [code])
+
+
+def translate(text: str, locale: str | None = None) -> str:
+    """``text`` in the language of ``locale``. A plain string comes back as it is; parameters may be T themselves."""
+    if not isinstance(text, T):
+        return text
+    code = language_of(locale)
+    words = _catalogue(code).gettext(text.msgid)
+    params = {name: translate(value, code) if isinstance(value, T) else value for name, value in text.params.items()}
+    return words % params if params else words
