@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from ..domain.ids import new_id
-from . import limits, problems
+from . import limits, problems, webhook
 from .access import enter, leave
 
 PREFIX = "/api/wa"
@@ -18,6 +18,7 @@ PREFIX = "/api/wa"
 # Views that answer without a key. A test compares this with the routes: adding one is a decision.
 OPEN_ENDPOINTS = frozenset({"api.webhook.receive", "api.webhook.challenge"})
 
+NOUNS = (webhook,)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -37,13 +38,9 @@ def _api() -> Blueprint:
     api.after_request(limits.add_headers)
     api.teardown_request(lambda _error: leave())
     api.register_error_handler(Exception, problems.answer_for)
-    for noun in _nouns():
-        api.register_blueprint(noun)
+    for noun in NOUNS:
+        api.register_blueprint(noun.blueprint)
     return api
-
-
-def _nouns() -> list[Blueprint]:
-    return []
 
 
 def _name_request() -> None:
@@ -60,6 +57,7 @@ def _tell_name(response: Response) -> Response:
 
 
 def _enter() -> None:
+    g.pop("wa_limit", None)
     if request.endpoint in OPEN_ENDPOINTS:
         return
     view = current_app.view_functions.get(request.endpoint or "")

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Annotated, Any, NoReturn, TypeVar, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from flask import g, request
+from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -26,6 +26,7 @@ from ..domain.text import T
 M = TypeVar("M", bound=BaseModel)
 
 MAX_DEPTH = 32
+_BODY = "wa.body"  # kept on the request itself, so that two requests in one context never share it
 MICROS = 1_000_000
 
 
@@ -35,14 +36,14 @@ def body() -> dict[str, Any]:
     Raises UnsupportedMedia for another content type, BadRequest ``malformed_json``, and what werkzeug raises for a
     body over the limit.
     """
-    if "wa_body" not in g:
+    if _BODY not in request.environ:
         if not request.is_json:
             raise errors.UnsupportedMedia(T("Send JSON with the header Content-Type: application/json."))
         value = read_json(request.get_data())
         if not isinstance(value, dict):
             raise _malformed(T("The body must be a JSON object."))
-        g.wa_body = value
-    return cast("dict[str, Any]", g.wa_body)
+        request.environ[_BODY] = value
+    return cast("dict[str, Any]", request.environ[_BODY])
 
 
 # --- bytes → values ---------------------------------------------------------------------------------------------

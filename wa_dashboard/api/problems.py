@@ -134,8 +134,9 @@ def always_a_problem(app: Flask, prefix: str) -> None:
         refusal.status = response.status_code
         answer = problem(refusal)
         response.set_data(answer.get_data())
-        for name in ("Content-Type", "Content-Language", "Vary"):
+        for name in ("Content-Type", "Content-Language"):
             response.headers[name] = answer.headers[name]
+        response.vary.add("Accept-Language")
         return response
 
 
