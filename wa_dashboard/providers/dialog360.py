@@ -93,7 +93,7 @@ class Dialog360(Provider):
 
     # --- templates
 
-    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:
+    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:  # noqa: ARG002
         url = f"{self.urls['api']}/v1/configs/templates"
         data = self.ask(self.request("POST", url, payload=meta_bodies.create_body(draft)))
         raw_status = text_at(data, "status") or ""
@@ -108,12 +108,12 @@ class Dialog360(Provider):
             raw=data,
         )
 
-    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:  # noqa: ARG002
         """Always refused: an API key cannot edit (contracts.md §3). Submit the next version under another name."""
         detail = T("360dialog cannot change a template. Save it under another name and send that for approval.")
         raise ProviderError(Outcome("rejected", "request", "cannot_edit", detail))
 
-    def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
+    def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:  # noqa: ARG002
         wanted = language_code(language)
         named = json.dumps({"business_templates.name": name})
         found = [answer for answer in self._listed({"filters": named}) if answer.name == name]

@@ -96,7 +96,7 @@ class MetaCloud(Provider):
 
     # --- templates
 
-    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:
+    def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:  # noqa: ARG002
         url = f"{self.graph}/{self.keys['waba_id']}/message_templates"
         return self._answer(draft, self.ask(self.request("POST", url, payload=meta_bodies.create_body(draft))))
 

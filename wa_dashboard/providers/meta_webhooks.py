@@ -148,7 +148,7 @@ def _unknown(raw: Any, at: datetime, reason: str, *, malformed: bool = False) ->
     return UnknownItem(key=f"unknown:{fingerprint(raw)}", at=at, raw=kept, reason=reason, malformed=malformed)
 
 
-def _status(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+def _status(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
     word = text_at(item, "status") or ""
     status = STATUSES.get(word)
     at = instant(item.get("timestamp"))
@@ -254,7 +254,7 @@ def _profile_name(value: dict[str, Any], item: dict[str, Any]) -> str | None:
     return None
 
 
-def _preference(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
+def _preference(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
     word = (text_at(item, "value") or "").lower()
     wanted = {"stop": "stop", "resume": "resume", "signup": "resume"}.get(word)
     phone, user_id = e164(text_at(item, "wa_id")), text_at(item, "user_id")
@@ -292,7 +292,7 @@ def _news(field: str, value: dict[str, Any], at: datetime, account: str | None) 
     """A change that is about a template or about the account."""
     key = f"{field}:{fingerprint(account, value, at.isoformat())}"
     if "message_template_id" in value or "message_template_name" in value:
-        return _template(field, value, at, key)
+        return _template(value, at, key)
     event = text_at(value, "event") or text_at(value, "decision") or field
     if field == "account_update":
         effect, detail = _effect(event, value)
@@ -319,8 +319,8 @@ def _effect(event: str, value: dict[str, Any]) -> tuple[str, str]:
     return "stop" if event in _STOPPING else "resume" if event in _RESUMING else "info", detail
 
 
-def _template(field: str, value: dict[str, Any], at: datetime, key: str) -> TemplateStatusItem:
-    """News of a template. What it says decides, not ``field``: Meta's own example carries the wrong one."""
+def _template(value: dict[str, Any], at: datetime, key: str) -> TemplateStatusItem:
+    """News of a template. What it says decides, not its field: Meta's own example carries the wrong one."""
     category = text_at(value, "message_template_category")
     changes: dict[str, Any]
     if "new_quality_score" in value:

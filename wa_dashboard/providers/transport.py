@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
 from .port import WireReply, WireRequest
 
@@ -78,7 +79,7 @@ def carry(request: WireRequest, timeout: tuple[float, float] = TIMEOUT) -> WireR
             ) as answer,
         ):
             return WireReply(answer.status_code, dict(answer.headers), _read(answer))
-    except (requests.RequestException, OSError, ValueError) as problem:
+    except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
         return WireReply(None, request_started=_started.get(), error=f"{type(problem).__name__}: {problem}"[:500])
 
 
@@ -86,7 +87,7 @@ def _read(answer: requests.Response) -> bytes:
     until = time.monotonic() + LONGEST
     pieces: list[bytes] = []
     size = 0
-    for piece in answer.iter_content(65_536):
+    while piece := answer.raw.read1(65_536, decode_content=True):
         pieces.append(piece)
         size += len(piece)
         if size > LARGEST or time.monotonic() > until:

@@ -174,7 +174,7 @@ class Twilio(Provider):
         category = answer.category or draft.category.lower()
         return replace(answer, category=category, parameter_map=twilio_bodies.parameter_map(draft), raw=data)
 
-    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:  # noqa: ARG002
         """Twilio's contents do not change once approved: a new one is made and the answer carries its id."""
         return self.submit_template(draft)
 
@@ -231,7 +231,7 @@ class Twilio(Provider):
 
     def register_webhook(self, url: str) -> T:
         return T(
-            "In Twilio's console, open the WhatsApp sender and enter %(url)s under “Webhook URL for incoming messages”.",
+            "In Twilio's console, open the WhatsApp sender and enter %(url)s under “Webhook for incoming messages”.",
             url=url,
         )
 

@@ -56,11 +56,7 @@ def fault(rows: Mapping[str, Row], code: str, detail: str, otherwise: str = "req
     """The complaint with its class and scope; a code nobody told us about is of the class ``otherwise``."""
     row = rows.get(code, Row(otherwise, "request"))
     scope = SCOPE_OF.get(row.scope, "message")
-    if (
-        scope in HOLDING
-        and KIND_OF.get(row.error_class, "rejected") == "rejected"
-        and row.error_class != "account_stop"
-    ):
+    if scope in HOLDING and row.error_class not in ("account_stop", "throttle", "transient"):
         scope = "template" if row.error_class == "template" else "message"
     return Fault(row.error_class, code, detail[:1000], scope)
 
