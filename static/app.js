@@ -1,4 +1,4 @@
-/* What markup alone cannot do. No framework, nothing evaluated; every page works without this file. */
+/* What markup alone cannot do; every page works without this file. */
 (() => {
   const $ = (s, r = document) => r.querySelector(s), all = (s, r = document) => [...r.querySelectorAll(s)];
   const on = (name, f, where = document) => where.addEventListener(name, f);

@@ -7,6 +7,7 @@ from flask_wtf.csrf import CSRFProtect
 from htmx_flask import Htmx
 from htmx_flask.requests import HtmxAwareRequest
 
+from ..config import Settings
 from .assets import STATIC, asset_url, assets
 from .errors import install_errors
 from .formats import install_formats
@@ -40,15 +41,22 @@ def local_path(url: str | None, otherwise: str) -> str:
     return url if not parts.scheme and not parts.netloc else otherwise
 
 
-def init_app(app: Flask, *, https: bool = False) -> None:
+def init_app(app: Flask) -> None:
     """Put the pages, their look, language, headers and protection on ``app``.
 
-    ``https``: whether the public address is https (adds HSTS, secure cookies and the Referer check).
-    Only views of the ``web`` blueprint are CSRF-checked: the API authenticates by key and reads no cookie.
+    An https ``public_url`` in the settings adds HSTS, secure cookies and the Referer check. Only views of the
+    ``web`` blueprint are CSRF-checked: the API authenticates by key and reads no cookie.
     """
-    app.config.setdefault("WTF_CSRF_CHECK_DEFAULT", False)
-    app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
-    app.config.setdefault("WTF_CSRF_SSL_STRICT", https)
+    settings: Settings | None = app.extensions.get("wa_settings")
+    https = settings is not None and settings.public_url.startswith("https://")
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-wa-session" if https else "wa-session",
+        SESSION_COOKIE_SECURE=https,
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=https,
+    )
     if not issubclass(app.request_class, HtmxAwareRequest):
         Htmx(app)
     csrf.init_app(app)
@@ -56,11 +64,15 @@ def init_app(app: Flask, *, https: bool = False) -> None:
     install_formats(app)
     install_headers(app, https)
     install_errors(app)
-    from . import language  # noqa: F401 – views register themselves on the blueprint
-
     app.jinja_env.globals.update(
         asset_url=asset_url, shell=shell, links=links, message_looks=MESSAGE_LOOKS, template_looks=TEMPLATE_LOOKS
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    _load_views()
     app.register_blueprint(assets)
     app.register_blueprint(web)
+
+
+def _load_views() -> None:
+    """Import the modules whose views register themselves on the blueprint; they in turn import this one."""
+    from . import language  # noqa: F401

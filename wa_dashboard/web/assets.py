@@ -36,7 +36,7 @@ class Asset:
 
 
 @lru_cache(maxsize=32)
-def _read(name: str, changed_ns: int) -> Asset:
+def _read(name: str, _changed_ns: int) -> Asset:
     path, mimetype = FILES[name]
     body = path.read_bytes()
     return Asset(body, gzip.compress(body, 9, mtime=0), mimetype, hashlib.sha256(body).hexdigest()[:12])
@@ -57,7 +57,7 @@ def serve(version: str, name: str) -> Response:
     if name not in FILES:
         abort(404)
     found = asset(name)
-    packed = "gzip" in request.accept_encodings
+    packed = request.accept_encodings.quality("gzip") > 0
     answer = Response(found.packed if packed else found.body, mimetype=found.mimetype)
     if packed:
         answer.content_encoding = "gzip"

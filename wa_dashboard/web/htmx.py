@@ -14,7 +14,7 @@ from htmx_flask.requests import HtmxAwareRequest
 
 def wants_fragment() -> bool:
     """True when htmx asks for a part of a page; false for every plain navigation, also Back."""
-    htmx = cast(HtmxAwareRequest, request).htmx
+    htmx = cast("HtmxAwareRequest", request).htmx
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
@@ -26,19 +26,19 @@ def render(page: str, fragment: str, **context: Any) -> str:
 def go(url: str) -> Response:
     """Send the browser to ``url``: by HX-Redirect when htmx asked, else 303."""
     if wants_fragment():
-        return cast(Response, make_response("", redirect=url))
-    return cast(Response, redirect(url, code=303))
+        return cast("Response", make_response("", redirect=url))
+    return cast("Response", redirect(url, code=303))
 
 
 def with_toast(body: str, text: str, tone: str = "good") -> Response:
     """A fragment that also shows a short message. ``tone``: good or bad. ``text`` is already translated."""
-    return cast(Response, make_response(body, trigger={"toast": {"text": text, "tone": tone}}))
+    return cast("Response", make_response(body, trigger={"toast": {"text": text, "tone": tone}}))
 
 
 def session_ended(sign_in_url: str) -> Response:
     """For somebody who is not signed in: htmx gets 401 and HX-Redirect, a navigation gets 303."""
     if not wants_fragment():
-        return cast(Response, redirect(sign_in_url, code=303))
-    answer = cast(Response, make_response("", redirect=sign_in_url))
+        return cast("Response", redirect(sign_in_url, code=303))
+    answer = cast("Response", make_response("", redirect=sign_in_url))
     answer.status_code = 401
     return answer
