@@ -5,6 +5,7 @@ from flask import Flask
 from . import failpoints, logs, security
 from .config import Settings
 from .db import db, engine_options
+from .domain.pace import Pace
 from .extensions import migrate
 
 
@@ -23,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=8 * 1024 * 1024,
     )
     app.extensions["wa_settings"] = settings
+    app.extensions["wa_pace"] = Pace.parse(settings.pace)
     security.use_keys(settings.encryption_keys)
     failpoints.arm(settings.failpoints)
     logs.configure(settings.log_level, human=settings.human_logs)

@@ -200,7 +200,7 @@ def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
         failpoints.hit("F3")
     now = time.monotonic()
     return [
-        Begun(row.message_id, row.attempt_no, requests[row.message_id][row.attempt_no], now) for row in going
+        Begun(row.message_id, row.attempt_no, requests[row.message_id], now) for row in going
     ]
 
 
@@ -267,7 +267,11 @@ def _bury(lane: Lane, claimed: Claimed, broken: dict[str, CannotSend]) -> None:
             )
         )
         for message_id in mine:
-            lifecycle.bury(lane.tenant.id, message_id, broken[message_id].code, str(broken[message_id]))
+            problem = broken[message_id]
+            if problem.hold:
+                outcomes.hold_message(message_id, problem.code, str(problem))
+            else:
+                lifecycle.bury(lane.tenant.id, message_id, problem.code, str(problem))
 
 
 async def _send(lane: Lane, transport: Transport, begun: Begun) -> Outcome:

@@ -183,6 +183,18 @@ def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Ou
         lifecycle.bury(message.tenant_id, message.id, outcome.code or "refused", outcome.detail, outcome.error_class)
 
 
+def hold_message(message_id: str, reason: str, detail: str) -> None:
+    """Nothing is wrong with the message: back into the queue, to be looked at again in a while."""
+    db.session.execute(
+        update(Outbox)
+        .where(Outbox.message_id == message_id)
+        .values(state="queued", lease_token=None, lease_until=None, next_at=db_now(_HELD_RETRY_S)),
+        execution_options={"synchronize_session": False},
+    )
+    next_at = clock.in_seconds(_HELD_RETRY_S)
+    lifecycle.annotate([message_id], reason=reason, reason_detail={"detail": detail}, next_at=next_at)
+
+
 def hold_account(account: ProviderAccount, outcome: Outcome) -> None:
     """The trouble is the account's, not the messages': stop it, keep them, tell its owner (durability.md P7)."""
     reason = f"{outcome.error_class}:{outcome.code}"

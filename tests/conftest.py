@@ -1,0 +1,141 @@
+"""The house every test lives in: a real application on both databases, a real queue, the simulator over real HTTP."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests import factories
+from wa_dashboard.config import Settings
+from wa_dashboard.db import db, is_postgresql
+from wa_dashboard.factory import create_app
+
+pytest_plugins = ["tests.support.fixtures"]
+
+PACE = "lease=6,connect=2,read=3,grace=0.3,margin=0.2,hold=4,long_hold=6,base=0.05,cap=0.3,tick=0.2"
+
+
+@pytest.fixture(scope="session")
+def base_settings(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Settings:
+    """Settings of a private installation whose queue is real and whose simulator port is free."""
+    from tests.support.servers import free_port
+
+    data = tmp_path_factory.mktemp("instance")
+    environ = {
+        "WA_DATA_DIR": str(data),
+        "REDIS_URL": valkey_url,
+        "WA_PORT": str(free_port()),
+        "WA_SIMULATOR_PORT": str(free_port()),
+        "WA_LOG_LEVEL": "warning",
+        "WA_PACE": PACE,
+        "WA_RATE_PER_MINUTE": "0",
+        "WA_RATE_PER_HOUR": "0",
+    }
+    return Settings.from_env(environ)
+
+
+def _migrated(settings: Settings) -> Flask:
+    from flask_migrate import upgrade
+
+    app = create_app(settings)
+    app.config["TESTING"] = True
+    with app.app_context():
+        upgrade(directory=app.extensions["migrate"].directory)
+        db.session.remove()
+    return app
+
+
+@pytest.fixture(scope="session")
+def sqlite_app(base_settings: Settings) -> Iterator[Flask]:
+    yield from _closing(_migrated(base_settings))
+
+
+@pytest.fixture(scope="session")
+def postgresql_app(base_settings: Settings, postgres_url: str) -> Iterator[Flask]:
+    yield from _closing(_migrated(replace(base_settings, database_url=postgres_url)))
+
+
+def _closing(app: Flask) -> Iterator[Flask]:
+    yield app
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def app(request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """The application on an empty database, inside its context; every test that takes it runs on both."""
+    app: Flask = request.getfixturevalue(f"{request.param}_app")
+    with app.app_context():
+        _empty()
+        app.extensions["wa_redis"] = None
+        del app.extensions["wa_redis"]
+        from wa_dashboard import queues
+
+        queues._away_until = 0.0
+        queues.client().flushdb()
+        yield app
+        db.session.remove()
+
+
+def _empty() -> None:
+    tables = [table.name for table in db.metadata.sorted_tables]
+    db.session.remove()
+    with db.engine.connect() as connection:
+        if is_postgresql():
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(tables)} CASCADE")
+            connection.commit()
+            return
+    raw = sqlite3.connect(db.engine.url.database, timeout=30)
+    raw.executescript("PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE;" + "".join(f"DELETE FROM {t};" for t in tables) + "COMMIT;")
+    raw.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def tenant(app: Flask) -> factories.ReadyTenant:
+    """An organisation in test mode with one account (Meta), all scopes on its key, nothing sent yet."""
+    return factories.make_tenant()
+
+
+@pytest.fixture
+def other_tenant(app: Flask) -> factories.ReadyTenant:
+    """Somebody else, whose things must never be seen."""
+    return factories.make_tenant(name="Alt organizator", email="other@example.org")
+
+
+@pytest.fixture
+def work(app: Flask) -> Callable[[], None]:
+    """Do, in this process, all that workers would do now: sweeps, receipts, deliveries."""
+    from wa_dashboard.workers import tick
+
+    def run() -> None:
+        tick.run_once(here=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether the full sizes of the experiments were asked for (`python3 app.py test --full`)."""
+    return os.environ.get("WA_TEST_FULL") == "1"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the providers' published contracts, beside the checkout; tests that need it skip aloud."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "contracts"
+    if not folder.is_dir():
+        pytest.skip("no shared/contracts beside this checkout: the providers' published specs cannot be checked")
+    return folder
+
+

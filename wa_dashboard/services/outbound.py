@@ -1,0 +1,90 @@
+"""From rows to requests: everything a provider must know to send a message, put together before the attempt."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from .. import logs
+from ..db import db, end_read
+from ..domain import rendering
+from ..domain.statuses import SENDABLE
+from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval, Tenant
+from ..providers.base import CannotBuild, OutboundTemplate, Provider, WireRequest
+from . import accounts
+
+log = logs.get(__name__)
+
+
+class CannotSend(Exception):
+    """Not as it is. ``hold``: it may become possible by itself (the template is not approved at this account now)."""
+
+    def __init__(self, code: str, detail: str, *, hold: bool = False) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.hold = hold
+
+
+def compose(
+    tenant: Tenant, account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
+) -> tuple[dict[str, WireRequest], dict[str, CannotSend]]:
+    """The request of each message's next attempt, and what cannot be sent, by message id. Reads only."""
+    wanted = (
+        select(Message, Contact, Template, TemplateApproval, Outbox.attempt_no)
+        .join(Outbox, Outbox.message_id == Message.id)
+        .join(Contact, Contact.id == Message.contact_id)
+        .outerjoin(Template, Template.id == Message.template_id)
+        .outerjoin(
+            TemplateApproval,
+            (TemplateApproval.template_id == Message.template_id) & (TemplateApproval.account_id == account.id),
+        )
+        .where(Message.id.in_(message_ids))
+    )
+    rows = db.session.execute(wanted, execution_options={"populate_existing": True}).all()
+    callback = accounts.webhook_url(account)
+    requests: dict[str, WireRequest] = {}
+    broken: dict[str, CannotSend] = {}
+    for message, contact, template, approval, attempt_no in rows:
+        try:
+            outbound = _outbound(message, contact, template, approval, attempt_no + 1, callback)
+            requests[message.id] = provider.build_send(outbound)
+        except CannotSend as problem:
+            broken[message.id] = problem
+        except CannotBuild as problem:
+            broken[message.id] = CannotSend("cannot_build", problem.reason)
+        except Exception as error:  # noqa: BLE001 - one poisoned message must not stop the lane (durability.md §3.19)
+            log.exception("message_poisoned", message_id=message.id)
+            broken[message.id] = CannotSend("internal_error", type(error).__name__)
+    end_read()
+    return requests, broken
+
+
+def _outbound(
+    message: Message,
+    contact: Contact,
+    template: Template | None,
+    approval: TemplateApproval | None,
+    attempt_no: int,
+    callback: str,
+) -> OutboundTemplate:
+    if template is None:
+        raise CannotSend("template_missing", "the template is gone")
+    if approval is None or approval.status not in SENDABLE:
+        state = approval.status if approval else "not submitted"
+        raise CannotSend("template_unavailable", f"the template is {state} at this account", hold=True)
+    values = {name: str(value) for name, value in (message.variables or {}).items()}
+    missing = rendering.missing_values(template, values)
+    if missing:
+        raise CannotSend("variable_missing", f"no value for {', '.join(missing)}")
+    return OutboundTemplate(
+        correlation_id=f"{message.id}.{attempt_no}",
+        to=contact.phone,
+        template_name=template.name,
+        language=template.language,
+        parameters=values,
+        body_variables=rendering.body_variables(template),
+        header_variables=rendering.header_variables(template),
+        button_variables=rendering.button_variables(template),
+        parameter_map=approval.parameter_map,
+        external_id=approval.external_id,
+        status_callback_url=callback,
+    )
