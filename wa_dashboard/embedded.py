@@ -17,7 +17,13 @@ from pathlib import Path
 
 from .config import queue_socket
 
-_MACHINES = {"x86_64": ("x86_64",), "amd64": ("x86_64",), "aarch64": ("aarch64", "arm64"), "arm64": ("arm64", "aarch64")}
+# Folder names of the wheel for what platform.machine() says.
+_MACHINES = {
+    "x86_64": ("x86_64",),
+    "amd64": ("x86_64",),
+    "aarch64": ("aarch64", "arm64"),
+    "arm64": ("arm64", "aarch64"),
+}
 
 
 class QueueError(RuntimeError):

@@ -36,6 +36,21 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def simulator(words: list[str]) -> int:
+    """The far end of test-mode accounts, on loopback, until SIGTERM or SIGINT; returns the exit code."""
+    if words:
+        return _refuse(f"`simulator` takes no arguments, not {' '.join(words)}: it reads the environment.")
+    try:
+        settings = Settings.from_env()
+    except (ConfigError, OSError) as error:
+        return _refuse(sentence(error))
+    from . import logs
+    from .simulator import main as serve_simulator
+
+    logs.configure(settings.log_level, human=settings.human_logs)
+    return serve_simulator(data_dir=settings.data_dir, port=settings.simulator_port)
+
+
 def check_free(host: str, port: int, variable: str) -> None:
     """Raises ConfigError naming ``variable`` when somebody listens there, or this machine has no such address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
