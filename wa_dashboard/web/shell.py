@@ -24,19 +24,24 @@ class Shell:
 
 @dataclass(frozen=True)
 class Place:
-    """A page that stands in the navigation. ``endpoint`` is the view's; ``also`` are views below it."""
+    """A page that stands in the navigation. ``endpoint`` is the view's; ``also`` are views below it.
+
+    ``short`` is the label for the narrow bar of a phone.
+    """
 
     endpoint: str
     label: T
     icon: str
     also: tuple[str, ...] = ()
     test_only: bool = False
+    short: T | None = None
 
 
 @dataclass(frozen=True)
 class Link:
     url: str
     label: T
+    short: T
     icon: str
     here: bool
 
@@ -45,7 +50,7 @@ PLACES = (
     Place("web.overview", T("Overview"), "overview"),
     Place("web.messages", T("Messages"), "message", ("web.message",)),
     Place("web.templates", T("Templates"), "template", ("web.template",)),
-    Place("web.test_phone", T("Test phone"), "phone", test_only=True),
+    Place("web.test_phone", T("Test phone"), "phone", test_only=True, short=T("Phone")),
 )
 
 NOBODY = Shell()
@@ -65,7 +70,13 @@ def links() -> list[Link]:
     """The navigation of this request, in order; only pages that exist."""
     facts = shell()
     return [
-        Link(url_for(place.endpoint), place.label, place.icon, request.endpoint in (place.endpoint, *place.also))
+        Link(
+            url_for(place.endpoint),
+            place.label,
+            place.short or place.label,
+            place.icon,
+            request.endpoint in (place.endpoint, *place.also),
+        )
         for place in PLACES
         if place.endpoint in current_app.view_functions and (facts.test_mode or not place.test_only)
     ]
