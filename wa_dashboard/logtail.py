@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from .greeting import wants_colour
@@ -50,7 +51,7 @@ class LogTail:
         self._rests[log] = lines.pop()
         for line in lines:
             text = line.decode("utf-8", "replace")
-            shown = self._for_terminal(log.stem, text) if self._terminal else text
+            shown = self._for_terminal(log.stem, text) if self._terminal else _as_json(log.stem, text)
             if shown:
                 sys.stderr.write(shown + "\n")
         sys.stderr.flush()
@@ -75,3 +76,20 @@ class LogTail:
             if log.stat().st_size > ROTATE_BYTES:
                 shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)
+
+
+def tell(text: str, level: str = "info") -> None:
+    """A line of our own on stderr: plain for a person, JSON for a collector. Never raises."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write((text if sys.stderr.isatty() else _entry("supervisor", text, level)) + "\n")
+        sys.stderr.flush()
+
+
+def _as_json(part: str, text: str) -> str:
+    """The line as it is when it is JSON already; the queue's own and tracebacks are wrapped."""
+    return text if text.startswith("{") or not text.strip() else _entry(part, text, "info")
+
+
+def _entry(part: str, text: str, level: str) -> str:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return json.dumps({"event": text, "level": level, "logger": part, "timestamp": stamp}, ensure_ascii=False)

@@ -19,7 +19,7 @@ from typing import IO, Any
 from . import embedded, readiness, serve
 from .config import PROJECT, ConfigError, Settings
 from .greeting import Facts, greeting, wants_colour
-from .logtail import LogTail
+from .logtail import LogTail, tell
 
 STOP_SECONDS = 10.0  # for the parts; the queue goes last and gets two more
 HEALTHY_AFTER_SECONDS = 60.0
@@ -145,7 +145,7 @@ class Supervisor:
     def _prepare(self, reader: int) -> Facts:
         """Schema and, in an empty database, demo data, by a child that knows the database. The simulator is up
         before it, since test accounts are told to it."""
-        _say("Preparing the database …")
+        tell("Preparing the database …")
         self._add(self._part("simulator"))
         self._wait(reader, lambda: readiness.listens("127.0.0.1", self.settings.simulator_port), 5.0)
         part = self._part("prepare")
@@ -210,7 +210,7 @@ class Supervisor:
             if code is not None and not self._ending:
                 self._tail.pass_on()
                 if part is not self._web or part.deaths < 3:
-                    _say(f"{part.name} ended ({_ending(code)}); it is started again.")
+                    tell(f"{part.name} ended ({_ending(code)}); it is started again.", "warning")
             if part.process is None and not self._ending and time.monotonic() >= part.next_start:
                 self._start(part)
         self._sessions = {leader for leader in self._sessions if self._is_ours(leader) or _members(leader)}
@@ -231,7 +231,7 @@ class Supervisor:
         asked = self._ending
         self._ending = max(1, asked)
         if asked:
-            _say("Stopping …")
+            tell("Stopping …")
         queue = [part for part in self._parts if part.name == "queue"]
         others = [part for part in self._parts if part not in queue]
         self._end(reader, others, STOP_SECONDS)
@@ -310,12 +310,7 @@ def _ending(code: int) -> str:
     return f"code {code}"
 
 
-def _say(text: str) -> None:
+def _refuse(text: str) -> int:
     with contextlib.suppress(OSError):
         sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-
-def _refuse(text: str) -> int:
-    _say(text)
     return 1
