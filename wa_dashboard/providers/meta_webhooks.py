@@ -92,7 +92,10 @@ def _walk(data: Any, came: datetime) -> Iterator[Item]:
             yield _unknown(entry, came, "an entry is no object", malformed=True)
             continue
         told = instant(entry.get("time")) or came
-        for change in items_at(entry, "changes"):
+        changes = items_at(entry, "changes")
+        if not changes:
+            yield _unknown(entry, told, "an entry without changes", malformed=True)
+        for change in changes:
             yield from _change(change, text_at(entry, "id"), told, came)
 
 
@@ -210,7 +213,7 @@ def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Ite
     phone = e164(text_at(item, "from")) or e164(text_at(item, "system", "wa_id") if kind == "system" else None)
     user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id")
     reply_to = text_at(item, "context", "id")
-    if phone is None and user_id is None and reply_to is None:
+    if phone is None and user_id is None and reply_to is None and text_at(item, "from") is None:
         return _unknown(item, came, "a message without a sender", malformed=True)
     external_id = text_at(item, "id")
     text, payload = _content(kind, item)

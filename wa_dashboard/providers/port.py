@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ..domain.text import T
 
@@ -267,7 +267,7 @@ class WebhookRequest:
     @cached_property
     def query(self) -> dict[str, str]:
         """The address's query, last value of each name."""
-        return dict(_pairs(urlsplit(self.url).query))
+        return dict(_pairs(self.url.partition("#")[0].partition("?")[2]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,7 +126,7 @@ def _inbound(form: dict[str, str], at: Any, refs: tuple[str, ...]) -> Item:
     sender, sid = form.get("From"), _message_sid(form)
     phone = e164(sender) or e164(form.get("WaId"))
     person = user_id(form.get("ExternalUserId")) or user_id(sender)
-    if phone is None and person is None and not form.get("OriginalRepliedMessageSid"):
+    if not sender and phone is None and person is None and not form.get("OriginalRepliedMessageSid"):
         reason = "a message without a sender"
         key = f"unknown:{fingerprint(form)}"
         return UnknownItem(key=key, at=at, raw=form, account_refs=refs, reason=reason, malformed=True)
