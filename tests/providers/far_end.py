@@ -2,13 +2,22 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import repeat
 
 
 @contextmanager
 def far_end(answer: bytes | None, *, hang: bool = False) -> Iterator[tuple[str, list[bytes]]]:
     """``(base url, requests seen)`` of a server that answers each connection with these bytes and closes it."""
+    with script(repeat(answer), hang=hang) as served:
+        yield served
+
+
+@contextmanager
+def script(answers: Iterable[bytes | None], *, hang: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+    """As ``far_end``, with another answer for each connection."""
+    remaining = iter(answers)
     seen: list[bytes] = []
     stop = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
@@ -25,8 +34,9 @@ def far_end(answer: bytes | None, *, hang: bool = False) -> Iterator[tuple[str, 
                 seen.append(_read_request(connection))
                 if hang:
                     stop.wait(5)
-                elif answer:
-                    connection.sendall(answer)
+                elif answer := next(remaining, None):
+                    with suppress(ConnectionError):  # who asked may hang up early
+                        connection.sendall(answer)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -57,6 +67,8 @@ def _read_request(connection: socket.socket) -> bytes:
         if not piece:
             return data
         data += piece
+        if data.startswith(b"\x16"):  # a TLS client speaks first
+            return data
     head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     wanted = int(lengths[0].split(b":")[1]) if lengths else 0
