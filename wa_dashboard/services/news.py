@@ -1,0 +1,300 @@
+"""One piece of a provider's news: what it does, and the row that says it was dealt with."""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+
+from .. import clock, logs, queues
+from ..db import db, insert_rows
+from ..domain.ids import new_id
+from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
+from ..providers.base import (
+    AccountItem,
+    Fault,
+    InboundItem,
+    Item,
+    PreferenceItem,
+    Pricing,
+    StatusItem,
+    TemplateStatusItem,
+    UnknownItem,
+)
+from . import audit, consent, lifecycle, template_review
+
+log = logs.get(__name__)
+
+# Signed posts carry no time of their own and stay valid for ever: what people say is not believed when it comes
+# later than the longest redelivery (durability.md §3.17).
+STALE = timedelta(days=8)
+FUTURE = timedelta(minutes=5)
+MOST_KEYS = 500
+_ID = re.compile(r"msg_[0-9a-z]{26}\.[0-9]{1,5}")
+_KINDS: dict[type[Item], str] = {
+    StatusItem: "status",
+    InboundItem: "inbound",
+    PreferenceItem: "preference",
+    TemplateStatusItem: "template",
+    AccountItem: "account",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an item. ``state``: applied, parked, ignored, unknown, failed, or repeated (nothing done).
+
+    ``quarantine``: a person should look at the post.
+    """
+
+    state: str
+    message_id: str | None = None
+    why: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+    quarantine: bool = False
+
+
+def kind_of(item: Item) -> str:
+    return _KINDS.get(type(item), "unknown")
+
+
+def key_of(item: Item) -> str:
+    """The item's name in the table: 64 letters, the same for every repetition."""
+    return hashlib.sha256(item.key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def in_words(error: Exception) -> str:
+    """An error for the quarantine list: short, without telephone numbers and statements."""
+    text = str(error.orig if isinstance(error, DBAPIError) else error).replace("\0", "")
+    return logs.mask_text(f"{type(error).__name__}: {next(iter(text.splitlines()), '')}")[:500]
+
+
+# --- its row ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier reading left of an item; ``tried``: at which try of its post it failed."""
+
+    id: str
+    state: str
+    tried: int | None
+
+
+def known(account_ids: Collection[str], items: Iterable[Item]) -> dict[tuple[str, str], Known]:
+    """The rows there are of these items at these accounts, by account and key."""
+    found = {}
+    keys = sorted({key_of(item) for item in items})
+    for part in (keys[at : at + MOST_KEYS] for at in range(0, len(keys), MOST_KEYS)):
+        rows = db.session.execute(
+            select(
+                WebhookItem.account_id, WebhookItem.item_key, WebhookItem.id, WebhookItem.state, WebhookItem.detail
+            ).where(WebhookItem.account_id.in_(account_ids), WebhookItem.item_key.in_(part))
+        )
+        for account_id, key, item_id, state, detail in rows:
+            found[account_id, key] = Known(item_id, state, detail.get("try"))
+    return found
+
+
+def lock_messages(items: Iterable[Item]) -> None:
+    """Lock the messages these receipts name, outbox rows first, in one order: everybody who locks several does so."""
+    ids = sorted(
+        {
+            item.correlation_id.rpartition(".")[0]
+            for item in items
+            if isinstance(item, StatusItem) and item.correlation_id and _ID.fullmatch(item.correlation_id)
+        }
+    )
+    for column in (Outbox.message_id, Message.id) if ids else ():
+        db.session.execute(select(column).where(column.in_(ids)).order_by(column).with_for_update())
+
+
+def claim(event: WebhookEvent, account: ProviderAccount | None, item: Item, before: Known | None) -> str | None:
+    """Make this item ours within the transaction: its row's id, or None when somebody else has dealt with it.
+
+    ``before`` is the row an earlier reading left, which is taken up again.
+    """
+    if before is not None:
+        taken = update(WebhookItem).where(WebhookItem.id == before.id, WebhookItem.state == before.state)
+        return db.session.scalar(
+            taken.values(state="applied").returning(WebhookItem.id),
+            execution_options={"synchronize_session": False},
+        )
+    external_id = getattr(item, "external_id", None)
+    row: dict[str, Any] = {
+        "id": new_id("whi"),
+        "tenant_id": event.tenant_id,
+        "event_id": event.id,
+        "account_id": account.id if account else event.account_id,
+        "item_key": key_of(item),
+        "kind": kind_of(item),
+        "state": "applied",
+        "external_id": external_id[:200] if external_id else None,
+        "at": item.at,
+        "recorded_at": clock.now(),
+        "detail": {},
+    }
+    inserted = insert_rows(WebhookItem, [row], once=("account_id", "item_key"))
+    return inserted[0] if inserted else None
+
+
+def record(item_id: str, verdict: Verdict) -> None:
+    """Write down what became of a claimed item."""
+    detail = verdict.detail | ({"why": verdict.why} if verdict.why else {})
+    if verdict.quarantine:
+        detail["suspect"] = True
+    db.session.execute(
+        update(WebhookItem)
+        .where(WebhookItem.id == item_id)
+        .values(state=verdict.state, message_id=verdict.message_id, detail=detail),
+        execution_options={"synchronize_session": False},
+    )
+
+
+# --- what it does -----------------------------------------------------------------------------------------------
+
+
+def apply(account: ProviderAccount | None, item: Item, came: datetime) -> Verdict:
+    """Let the item take effect, in the tenant's scope and a transaction. ``came``: when its post arrived (UTC).
+
+    Raises whatever the verbs below raise; nothing of it must survive then.
+    """
+    if account is None:
+        return Verdict("ignored", why="about an account of somebody else")
+    if item.at > came + FUTURE:
+        item = replace(item, at=came)  # a wrong clock must not outvote what comes later
+    if isinstance(item, InboundItem | PreferenceItem) and item.at < came - STALE:
+        return Verdict("ignored", why="said more than eight days before it came", quarantine=True)
+    verb = _VERBS.get(type(item), _unknown)
+    return verb(account, item)
+
+
+def _heard(account: ProviderAccount, item: InboundItem) -> Verdict:
+    return Verdict("applied", detail=consent.hear(account, item))
+
+
+def _preferred(account: ProviderAccount, item: PreferenceItem) -> Verdict:
+    return Verdict("applied", detail=consent.prefer(account, item))
+
+
+def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdict:
+    approval_id = template_review.apply_news(account, item)
+    said = {"change": item.change, "approval_id": approval_id}
+    if approval_id is None:
+        return Verdict("ignored", why="no template of ours", detail=said)
+    return Verdict("applied", detail=said)
+
+
+def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
+    message_id = lifecycle.apply_receipt(account, item)
+    if message_id is None:
+        return Verdict("parked", detail=_keep(item))
+    return Verdict("applied", message_id, detail={"status": item.status})
+
+
+def apply_parked(account: ProviderAccount, row: WebhookItem) -> Verdict:
+    """Try a parked receipt again: applied, or still parked. Same scope and transaction as `apply`."""
+    message_id = lifecycle.apply_receipt(account, _taken_from(row))
+    if message_id is None:
+        return Verdict("parked", detail=row.detail)
+    return Verdict("applied", message_id, detail={"status": row.detail["status"], "was": "parked"})
+
+
+def _keep(item: StatusItem) -> dict[str, Any]:
+    """What a parked receipt needs to be applied later; the person's number is not part of it."""
+    error = item.error and [*item.error[:2], logs.mask_text(item.error.detail), item.error.scope]
+    return {
+        "status": item.status,
+        "correlation_id": item.correlation_id,
+        "error": error,
+        "pricing": item.pricing and list(item.pricing),
+    }
+
+
+def _taken_from(row: WebhookItem) -> StatusItem:
+    error, pricing = row.detail.get("error"), row.detail.get("pricing")
+    return StatusItem(
+        key=row.item_key,
+        at=row.at,
+        correlation_id=row.detail.get("correlation_id"),
+        external_id=row.external_id,
+        status=row.detail["status"],
+        error=Fault(*error) if error else None,
+        pricing=Pricing(*pricing) if pricing else None,
+    )
+
+
+def _unknown(account: ProviderAccount, item: Item) -> Verdict:
+    reason = item.reason if isinstance(item, UnknownItem) else f"{type(item).__name__} is new to us"
+    log.info("webhook_item_unknown", account_id=account.id, reason=reason[:200])
+    damaged = isinstance(item, UnknownItem) and item.malformed
+    return Verdict("unknown", why=logs.mask_text(reason)[:500].replace("\0", ""), quarantine=damaged)
+
+
+def _about_account(account: ProviderAccount, item: AccountItem) -> Verdict:
+    """The provider stopped the account, or lets it send again; the newest word counts, in whatever order they come."""
+    said = {"event": item.event[:100], "effect": item.effect, "detail": logs.mask_text(item.detail)[:500]}
+    if item.effect == "info":
+        return Verdict("applied", detail=said)
+    if _is_outdated(account, item):
+        return Verdict("ignored", why="newer news is here already", detail=said)
+    reason = f"{item.fault.error_class}:{item.fault.code}" if item.fault else f"provider:{item.event}"
+    changed = _hold(account, reason[:64]) if item.effect == "stop" else _release(account)
+    if changed:
+        action = "account.held" if item.effect == "stop" else "account.released"
+        audit.record(account.tenant_id, f"provider:{account.provider}", action, account.id, event=said["event"])
+        log.warning(action.replace(".", "_"), account_id=account.id, provider_event=said["event"])
+    return Verdict("applied", detail=said)
+
+
+def _is_outdated(account: ProviderAccount, item: AccountItem) -> bool:
+    newer = db.session.scalars(
+        select(WebhookItem.detail).where(
+            WebhookItem.account_id == account.id,
+            WebhookItem.kind == "account",
+            WebhookItem.state == "applied",
+            WebhookItem.at > item.at,
+        )
+    )
+    return any(detail.get("effect") in ("stop", "resume") for detail in newer)
+
+
+def _hold(account: ProviderAccount, reason: str) -> bool:
+    return _switch(account, "active", status="held", hold_reason=reason)
+
+
+def _release(account: ProviderAccount) -> bool:
+    """Only what the provider had stopped: what a person has put on hold waits for that person."""
+    kept = account.hold_reason or ""
+    if not kept.startswith(("provider:", "account_stop:")):
+        return False
+    released = _switch(account, "held", status="active", hold_reason=None)
+    if released:
+        queues.wake_lane(account.id)
+    return released
+
+
+def _switch(account: ProviderAccount, present: str, **values: Any) -> bool:
+    changed = db.session.scalar(
+        update(ProviderAccount)
+        .where(ProviderAccount.id == account.id, ProviderAccount.status == present)
+        .values(**values)
+        .returning(ProviderAccount.id),
+        execution_options={"synchronize_session": False},
+    )
+    if changed:
+        db.session.refresh(account)
+    return changed is not None
+
+
+_VERBS: dict[type[Item], Callable[[ProviderAccount, Any], Verdict]] = {
+    StatusItem: _receipt,
+    InboundItem: _heard,
+    PreferenceItem: _preferred,
+    TemplateStatusItem: _about_template,
+    AccountItem: _about_account,
+}

@@ -1,0 +1,81 @@
+"""Whose a provider's news is: the account that proved the post, or a sister it names more exactly."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+
+from ..db import db
+from ..models import AccountRef, ProviderAccount, WebhookEvent
+from ..providers.base import Item, Provider
+from .accounts import provider_of
+
+SIGN_OF_LIFE = timedelta(seconds=10)
+MOST_REFS = 500
+
+
+class Whose:
+    """Accounts and adapters for one batch. Use it in the scope of all tenants; what it finds is narrowed by tenant."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, ProviderAccount] = {}
+        self._providers: dict[str, Provider] = {}
+        self._heard: dict[str, datetime] = {}
+
+    def provider(self, account_id: str) -> Provider:
+        """Raises Undecryptable or BadCredentials."""
+        if account_id not in self._providers:
+            self._providers[account_id] = provider_of(self._account(account_id))
+        return self._providers[account_id]
+
+    def owners(self, event: WebhookEvent, items: Sequence[Item]) -> list[ProviderAccount | None]:
+        """For each item the account it is about: the one that proved the post, a sister of the same tenant and mode
+        that is named more exactly, or None when only another organisation's account is named."""
+        self._heard[event.account_id] = max(event.received_at, self._heard.get(event.account_id, event.received_at))
+        named = {item.account_refs for item in items}
+        claims = self._claims(event.provider, sorted({ref for refs in named for ref in refs})[:MOST_REFS])
+        found = {refs: self._owner(event, refs, claims) for refs in named}
+        return [found[item.account_refs] for item in items]
+
+    def _owner(
+        self, event: WebhookEvent, refs: Sequence[str], claims: dict[str, list[tuple[str, str]]]
+    ) -> ProviderAccount | None:
+        own = self._account(event.account_id)
+        named = [claim for ref in refs for claim in claims.get(ref, ())]
+        votes = Counter(account_id for tenant_id, account_id in named if tenant_id == event.tenant_id)
+        candidates = [account for account_id in votes if (account := self._account(account_id)).live == own.live]
+        if candidates:
+            return max(candidates, key=lambda account: (votes[account.id], account is own))
+        return None if any(tenant_id != event.tenant_id for tenant_id, _ in named) else own
+
+    def _claims(self, provider: str, refs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        claims: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        wanted = select(AccountRef.ref, AccountRef.tenant_id, AccountRef.account_id).where(
+            AccountRef.provider == provider, AccountRef.ref.in_(refs)
+        )
+        for ref, tenant_id, account_id in db.session.execute(wanted) if refs else ():
+            claims[ref].append((tenant_id, account_id))
+        return claims
+
+    def _account(self, account_id: str) -> ProviderAccount:
+        if account_id not in self._accounts:
+            wanted = select(ProviderAccount).where(ProviderAccount.id == account_id)
+            self._accounts[account_id] = db.session.scalars(wanted).one()
+        return self._accounts[account_id]
+
+    def note_signs_of_life(self) -> None:
+        """Remember when each account was last heard of, at most every ten seconds."""
+        for account_id, at in sorted(self._heard.items()):
+            last = self._account(account_id).last_webhook_at
+            if last is not None and last > at - SIGN_OF_LIFE:
+                continue
+            db.session.execute(
+                update(ProviderAccount)
+                .where(
+                    ProviderAccount.id == account_id,
+                    or_(ProviderAccount.last_webhook_at.is_(None), ProviderAccount.last_webhook_at < at),
+                )
+                .values(last_webhook_at=at),
+                execution_options={"synchronize_session": False},
+            )
