@@ -139,7 +139,11 @@ class Lab:
             self.control(
                 "PUT",
                 "accounts",
-                {"provider": provider, "credentials": credentials, "webhook_url": f"{self.receiver.url}/hook/{provider}"},
+                {
+                    "provider": provider,
+                    "credentials": credentials,
+                    "webhook_url": f"{self.receiver.url}/hook/{provider}",
+                },
             )
 
     def control(self, method: str, path: str, body: Any = None, status: int | None = None) -> Any:

@@ -275,7 +275,9 @@ def test_bad_templates_are_refused_with_their_subcode(lab, what, changes, subcod
 def test_template_life(lab, contracts):
     url = f"{lab.meta}/{WABA}/message_templates"
     made = lab.http.post(url, headers=lab.bearer, json=lab.draft())
-    sample = json.loads((contracts / "payloads/meta/response__template_write__create_template_auth_pending.json").read_text())
+    sample = json.loads(
+        (contracts / "payloads/meta/response__template_write__create_template_auth_pending.json").read_text()
+    )
     assert made.json().keys() == sample.keys()
     assert made.json()["status"] == "PENDING"
     refused(lab.http.post(url, headers=lab.bearer, json=lab.draft()), 100)
@@ -367,7 +369,9 @@ def test_free_text_needs_an_open_window(lab):
     assert lab.send(text).status_code == 200
     failed = lab.wait_for(lambda: [s for s in lab.receiver.statuses() if s["status"] == "failed"])
     assert failed[0]["errors"][0]["code"] == 131047
-    lab.control("POST", "inbound", {"provider": "meta_cloud", "account": META_NUMBER, "from": "40700000002", "text": "?"})
+    lab.control(
+        "POST", "inbound", {"provider": "meta_cloud", "account": META_NUMBER, "from": "40700000002", "text": "?"}
+    )
     lab.send(text)
     read = lab.wait_for(lambda: [s for s in lab.receiver.statuses() if s["status"] == "delivered"])
     assert read[0]["pricing"]["category"] == "service"
