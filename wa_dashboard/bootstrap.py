@@ -28,7 +28,12 @@ def prepare(root, command, argv):
         _refuse(_too_old())
     kind = "dev" if command == "test" else "runtime"
     home = os.path.join(root, ".venv")
-    if os.environ.get("WA_NO_VENV") == "1" or os.environ.pop("_WA_PREPARED", None):
+    if os.environ.pop("_WA_PREPARED", None):
+        return
+    if os.environ.get("WA_NO_VENV") == "1":
+        if not _has_packages():
+            _refuse("The packages of %s are not installed for this Python: install them, or leave WA_NO_VENV unset."
+                    % LOCKS[kind])  # fmt: skip
         return
     if _same(sys.prefix, home):
         if kind == "dev" and "runtime" in _stamp(home) and "dev" not in _stamp(home):
