@@ -92,7 +92,9 @@ def _empty() -> None:
             connection.commit()
             return
     raw = sqlite3.connect(db.engine.url.database, timeout=30)
-    raw.executescript("PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE;" + "".join(f"DELETE FROM {t};" for t in tables) + "COMMIT;")
+    raw.executescript(
+        "PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE;" + "".join(f"DELETE FROM {t};" for t in tables) + "COMMIT;"
+    )
     raw.close()
 
 
@@ -137,5 +139,3 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/contracts beside this checkout: the providers' published specs cannot be checked")
     return folder
-
-

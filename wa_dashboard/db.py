@@ -403,3 +403,20 @@ def row_security_statements(table: str) -> list[str]:
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
         f"CREATE POLICY own_tenant ON {table} USING {mine} WITH CHECK {mine}",
     ]
+
+
+def copy_sqlite(settings: Any) -> Any:
+    """A consistent copy of an SQLite database in ``WA_DATA_DIR/backups`` (SQLite's online backup); None on PostgreSQL."""
+    path = settings.database_path
+    if path is None or not path.is_file():
+        return None
+    folder = settings.data_dir / "backups"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / f"wa-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.db"
+    source = sqlite3.connect(path)
+    copy = sqlite3.connect(target)
+    with copy:
+        source.backup(copy)
+    copy.close()
+    source.close()
+    return target

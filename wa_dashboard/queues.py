@@ -35,7 +35,7 @@ class Job(StrEnum):
     """The functions a worker may run, and no others."""
 
     DRAIN = "wa_dashboard.workers.jobs.drain"
-    RECEIPTS = "wa_dashboard.workers.jobs.receipts"
+    RECEIPTS = "wa_dashboard.workers.jobs.read_receipts"
     CHORES = "wa_dashboard.workers.jobs.chores"
     TICK = "wa_dashboard.workers.jobs.tick"
 

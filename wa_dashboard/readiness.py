@@ -38,7 +38,7 @@ def known_facts(settings: Settings) -> Facts | None:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=1)) as link:
             revision = link.execute("SELECT version_num FROM alembic_version").fetchall()
-            somebody = link.execute("SELECT 1 FROM wa_users LIMIT 1").fetchone()
+            somebody = link.execute("SELECT 1 FROM wa_users WHERE password_hash IS NOT NULL LIMIT 1").fetchone()
     except sqlite3.Error:
         return None
     newest = max((file.name[:4] for file in (PROJECT / "migrations" / "versions").glob("[0-9]*.py")), default="")

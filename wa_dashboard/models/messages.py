@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    ForeignKeyConstraint,
     Index,
     LargeBinary,
     String,

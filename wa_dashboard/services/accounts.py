@@ -88,9 +88,7 @@ def create_account(
         db.session.add(account)
         db.session.flush()
         for ref in kind.account_keys(clean):
-            row = AccountRef(
-                id=new_id("ref"), tenant_id=tenant.id, account_id=account.id, provider=provider, ref=ref
-            )
+            row = AccountRef(id=new_id("ref"), tenant_id=tenant.id, account_id=account.id, provider=provider, ref=ref)
             db.session.add(row)
         audit.record(tenant.id, "command", "account.created", account.id, provider=provider, live=live)
         if not live:
@@ -126,8 +124,14 @@ def _checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[st
         return kind.validate_credentials(credentials)
     except BadCredentials as problem:
         findings = [
-            *(Finding(f"/credentials/{name}", "unknown_field", T("Unknown: %(names)s.", names=name)) for name in problem.unknown),
-            *(Finding(f"/credentials/{name}", "missing_field", T("Missing: %(names)s.", names=name)) for name in problem.missing),
+            *(
+                Finding(f"/credentials/{name}", "unknown_field", T("Unknown: %(names)s.", names=name))
+                for name in problem.unknown
+            ),
+            *(
+                Finding(f"/credentials/{name}", "missing_field", T("Missing: %(names)s.", names=name))
+                for name in problem.missing
+            ),
             *(
                 Finding(f"/credentials/{name}", "invalid", T("Not usable as written: %(names)s.", names=name))
                 for name in problem.invalid
@@ -142,7 +146,9 @@ def read_credentials(path: str) -> dict[str, object]:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - also /dev/stdin
             read = json.load(file)
     except (OSError, ValueError) as error:
-        raise invalid("/credentials", "file_unreadable", T("%(path)s is not a readable JSON file.", path=path)) from error
+        raise invalid(
+            "/credentials", "file_unreadable", T("%(path)s is not a readable JSON file.", path=path)
+        ) from error
     if not isinstance(read, dict):
         raise invalid("/credentials", "not_an_object", T("%(path)s must hold one JSON object.", path=path))
     return read

@@ -7,7 +7,6 @@ settle  what became of it, unless a receipt has already told more
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,14 +15,14 @@ from sqlalchemy import case, select, update
 
 from .. import clock, failpoints, logs, queues
 from ..db import all_tenants, db, db_now, end_read, insert_rows, tenant_scope, transaction
-from ..domain.gate import refusal
+from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
 from ..domain.pace import Pace
 from ..domain.statuses import Rank, Status
-from ..models import Attempt, Message, OptIn, Outbox, ProviderAccount, Tenant
+from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
 from ..providers.base import Outcome, Provider, WireRequest
-from . import accounts, lifecycle, outcomes, throttle
-from .outbound import CannotSend, compose
+from . import accounts, consent_log, lifecycle, outcomes, throttle
+from .outbound import CannotSend, Composed, compose
 from .transport import Transport
 
 log = logs.get(__name__)
@@ -172,52 +171,55 @@ def _limit_of(tenant: Tenant, rule: str | None) -> int | None:
 
 def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
     """Write the attempts down, for rows that are still ours and whose person still agrees. One transaction."""
-    requests, broken = compose(lane.tenant, lane.account, lane.provider, claimed.message_ids)
+    ready, broken = compose(lane.tenant, lane.account, lane.provider, claimed.message_ids)
     if broken:
         _bury(lane, claimed, broken)
     with transaction():
+        # Consent before outbox: an opt-out takes them in this order too, so neither can hold the other up.
+        states = consent_log.states_of({each.contact_id for each in ready.values()}, lock=True)
         rows = db.session.execute(
             update(Outbox)
             .where(
-                Outbox.message_id.in_(requests),
+                Outbox.message_id.in_(ready),
                 Outbox.state == "claimed",
                 Outbox.lease_token == claimed.token,
                 Outbox.lease_until > db_now(),
             )
             .values(state="sending", attempt_no=Outbox.attempt_no + 1, lease_until=db_now(pace().lease))
-            .returning(Outbox.message_id, Outbox.attempt_no, Outbox.contact_id, Outbox.purpose),
+            .returning(Outbox.message_id, Outbox.attempt_no),
             execution_options={"synchronize_session": False},
         ).all()
-        consents = _locked_consents({row.contact_id for row in rows})
-        refused = {
-            row.message_id: reason
-            for row in rows
-            if (reason := refusal(row.purpose, consents[row.contact_id], lane.tenant.contract_basis))
-        }
+        numbers = {row.message_id: row.attempt_no for row in rows}
+        refused = _refused(lane, {message_id: ready[message_id] for message_id in numbers}, states)
         _skip(lane.tenant.id, refused)
-        going = [row for row in rows if row.message_id not in refused]
-        _write_attempts(lane, {row.message_id: row.attempt_no for row in going})
+        going = {message_id: number for message_id, number in numbers.items() if message_id not in refused}
+        _write_attempts(lane, going)
         failpoints.hit("F3")
     now = time.monotonic()
-    return [
-        Begun(row.message_id, row.attempt_no, requests[row.message_id], now) for row in going
-    ]
+    return [Begun(message_id, number, ready[message_id].request, now) for message_id, number in going.items()]
 
 
-def _locked_consents(contact_ids: set[str]) -> dict[str, dict[str, str]]:
-    """What these people agreed to, which nobody changes before we commit."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    wanted = select(OptIn.contact_id, OptIn.purpose, OptIn.status).where(OptIn.contact_id.in_(contact_ids))
-    for contact_id, purpose, status in db.session.execute(wanted.with_for_update(read=True)):
-        found[contact_id][purpose] = status
+def _refused(lane: Lane, going: dict[str, Composed], states: dict[str, dict[str, Said]]) -> dict[str, Refusal]:
+    found = {}
+    for message_id, each in going.items():
+        refusal = judge(states[each.contact_id], each.purpose, contract_basis=lane.tenant.contract_basis)
+        if refusal is not None:
+            found[message_id] = consent_log.explained(each.contact_id, refusal)
     return found
 
 
-def _skip(tenant_id: str, refused: dict[str, str]) -> None:
-    for reason in set(refused.values()):
-        ids = [message_id for message_id, why in refused.items() if why == reason]
-        lifecycle.move(tenant_id, ids, Status.SKIPPED, "skipped", reason=reason, next_at=None)
-        lifecycle.drop_from_outbox(ids)
+def _skip(tenant_id: str, refused: dict[str, Refusal]) -> None:
+    for message_id, refusal in refused.items():
+        lifecycle.move(
+            tenant_id,
+            [message_id],
+            Status.SKIPPED,
+            "skipped",
+            reason=refusal.reason,
+            reason_detail=dict(refusal.detail),
+            next_at=None,
+        )
+        lifecycle.drop_from_outbox([message_id])
 
 
 def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:

@@ -95,12 +95,25 @@ def drop_from_outbox(message_ids: Collection[str]) -> None:
 def bury(tenant_id: str, message_id: str, code: str, detail: str, error_class: str | None = None) -> None:
     """Our tries ran out, or none could help: into the dead letters, with the reason, for a person to decide."""
     values = {"error_code": code[:32], "error_class": error_class, "error_detail": mask_text(detail)[:1000]}
-    move(tenant_id, [message_id], Status.DEAD_LETTER, "dead_letter", reason=error_class or code[:64], next_at=None, **values)
+    move(
+        tenant_id,
+        [message_id],
+        Status.DEAD_LETTER,
+        "dead_letter",
+        reason=error_class or code[:64],
+        next_at=None,
+        **values,
+    )
     drop_from_outbox([message_id])
 
 
 def cancel_waiting(
-    tenant_id: str, reason: str, *, contact_id: str | None = None, purposes: Collection[str] = (), message_ids: Collection[str] = ()
+    tenant_id: str,
+    reason: str,
+    *,
+    contact_id: str | None = None,
+    purposes: Collection[str] = (),
+    message_ids: Collection[str] = (),
 ) -> int:
     """Cancel what has not left yet, and mark what is under way (it cannot be called back). Returns how many stopped.
 
@@ -178,9 +191,14 @@ def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem) -> None:
 
 def _is_taken(attempt: Attempt, external_id: str) -> bool:
     """A provider's id belongs to one attempt; a second claim is kept in the story, not in the key."""
-    return db.session.scalar(
-        select(Attempt.message_id).where(Attempt.account_id == attempt.account_id, Attempt.external_id == external_id)
-    ) is not None
+    return (
+        db.session.scalar(
+            select(Attempt.message_id).where(
+                Attempt.account_id == attempt.account_id, Attempt.external_id == external_id
+            )
+        )
+        is not None
+    )
 
 
 def _merge_message(message: Message, attempt: Attempt, rank: Rank, item: StatusItem) -> None:

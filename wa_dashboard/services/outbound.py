@@ -1,6 +1,7 @@
 """From rows to requests: everything a provider must know to send a message, put together before the attempt."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
@@ -15,6 +16,15 @@ from . import accounts
 log = logs.get(__name__)
 
 
+@dataclass(frozen=True)
+class Composed:
+    """A request that is ready, and whose consent it needs."""
+
+    request: WireRequest
+    contact_id: str
+    purpose: str
+
+
 class CannotSend(Exception):
     """Not as it is. ``hold``: it may become possible by itself (the template is not approved at this account now)."""
 
@@ -26,7 +36,7 @@ class CannotSend(Exception):
 
 def compose(
     tenant: Tenant, account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
-) -> tuple[dict[str, WireRequest], dict[str, CannotSend]]:
+) -> tuple[dict[str, Composed], dict[str, CannotSend]]:
     """The request of each message's next attempt, and what cannot be sent, by message id. Reads only."""
     wanted = (
         select(Message, Contact, Template, TemplateApproval, Outbox.attempt_no)
@@ -41,21 +51,21 @@ def compose(
     )
     rows = db.session.execute(wanted, execution_options={"populate_existing": True}).all()
     callback = accounts.webhook_url(account)
-    requests: dict[str, WireRequest] = {}
+    ready: dict[str, Composed] = {}
     broken: dict[str, CannotSend] = {}
     for message, contact, template, approval, attempt_no in rows:
         try:
             outbound = _outbound(message, contact, template, approval, attempt_no + 1, callback)
-            requests[message.id] = provider.build_send(outbound)
+            ready[message.id] = Composed(provider.build_send(outbound), contact.id, message.purpose)
         except CannotSend as problem:
             broken[message.id] = problem
         except CannotBuild as problem:
             broken[message.id] = CannotSend("cannot_build", problem.reason)
-        except Exception as error:  # noqa: BLE001 - one poisoned message must not stop the lane (durability.md §3.19)
+        except Exception as error:
             log.exception("message_poisoned", message_id=message.id)
             broken[message.id] = CannotSend("internal_error", type(error).__name__)
     end_read()
-    return requests, broken
+    return ready, broken
 
 
 def _outbound(

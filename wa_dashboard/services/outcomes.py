@@ -66,9 +66,13 @@ def _settle_one(account: ProviderAccount, begun: "Begun", outcome: Outcome, row:
     elif outcome.kind == "rejected":
         _refuse(account, row, message, outcome, pace)
     else:
-        retry(row, message, outcome, pace.retry_delay(row.failures + 1, outcome.retry_after), burn=True, reason="retrying")
+        retry(
+            row, message, outcome, pace.retry_delay(row.failures + 1, outcome.retry_after), burn=True, reason="retrying"
+        )
         if row.failures >= pace.tries:
-            lifecycle.bury(message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class)
+            lifecycle.bury(
+                message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class
+            )
 
 
 def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome: Outcome) -> None:
@@ -162,7 +166,14 @@ def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Ou
         hold_account(account, outcome)
         retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
     elif outcome.error_class == "template" and outcome.code not in _CONTENT_CODES:
-        retry(row, message, outcome, max(_TEMPLATE_RETRY_S, pace.retry_delay(1)), burn=False, reason="template_unavailable")
+        retry(
+            row,
+            message,
+            outcome,
+            max(_TEMPLATE_RETRY_S, pace.retry_delay(1)),
+            burn=False,
+            reason="template_unavailable",
+        )
     elif outcome.error_class in _FINAL_CLASSES:
         now = clock.now()
         message.rank, message.failed_at = Rank.FAILED, now

@@ -150,7 +150,9 @@ def _send_again(row: Outbox, message: Message, *, by_evidence: bool) -> None:
 
 
 def _give_up(row: Outbox, message: Message) -> None:
-    lifecycle.move(row.tenant_id, [row.message_id], Status.UNCONFIRMED, "unconfirmed", reason="no_receipt", next_at=None)
+    lifecycle.move(
+        row.tenant_id, [row.message_id], Status.UNCONFIRMED, "unconfirmed", reason="no_receipt", next_at=None
+    )
     lifecycle.drop_from_outbox([message.id])
 
 
@@ -206,16 +208,12 @@ def _any(*conditions: object) -> bool:
 
 def _some(*conditions: object) -> Sequence[str]:
     wanted = select(Outbox.message_id).where(*conditions)  # type: ignore[arg-type]
-    return db.session.scalars(
-        wanted.order_by(Outbox.message_id).limit(_MOST).with_for_update(skip_locked=True)
-    ).all()
+    return db.session.scalars(wanted.order_by(Outbox.message_id).limit(_MOST).with_for_update(skip_locked=True)).all()
 
 
 def _rows(message_ids: Sequence[str], *conditions: object) -> list[Outbox]:
     wanted = select(Outbox).where(Outbox.message_id.in_(message_ids), *conditions)  # type: ignore[arg-type]
-    return list(
-        db.session.scalars(wanted.order_by(Outbox.message_id), execution_options={"populate_existing": True})
-    )
+    return list(db.session.scalars(wanted.order_by(Outbox.message_id), execution_options={"populate_existing": True}))
 
 
 def _message(message_id: str) -> Message:

@@ -329,9 +329,7 @@ def session_of(token: str) -> SignedIn | None:
         return None
     with all_tenants("the session tells whose pages these are"):
         member = db.session.scalar(
-            select(Membership).where(
-                Membership.user_id == row.user_id, Membership.tenant_id == row.chosen_tenant_id
-            )
+            select(Membership).where(Membership.user_id == row.user_id, Membership.tenant_id == row.chosen_tenant_id)
         )
         user = db.session.scalar(select(User).where(User.id == row.user_id))
         if member is None or user is None:

@@ -26,9 +26,7 @@ class Transport:
         trace.on_connection_reuseconn.append(_mark_started)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE_S),
-            timeout=aiohttp.ClientTimeout(
-                total=self._pace.connect + self._pace.read, sock_connect=self._pace.connect
-            ),
+            timeout=aiohttp.ClientTimeout(total=self._pace.connect + self._pace.read, sock_connect=self._pace.connect),
             trace_configs=[trace],
             auto_decompress=True,
             trust_env=True,

@@ -1,0 +1,93 @@
+"""Turning due reminders into messages. The table is the truth; a tick only looks (states.md §6.3)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select
+
+from .. import clock, failpoints, logs
+from ..db import all_tenants, db, end_read, savepoint, tenant_scope, transaction
+from ..domain.statuses import MessageType
+from ..errors import WaError
+from ..models import Contact, Event, Schedule, Tenant
+from . import sending
+from .planning import MIN_LEAD
+
+log = logs.get(__name__)
+
+BATCH = 100
+GRACE = timedelta(hours=2)  # so late is still on time
+AGAIN = timedelta(seconds=60)  # when a template was missing
+
+
+def release_due() -> int:
+    """Make messages of the reminders that are due, exactly one each. Any number may run, and die, at once."""
+    with all_tenants("the tick serves everybody"):
+        now = clock.now()
+        due = (
+            Schedule.status == "pending",
+            Schedule.send_at <= now,
+            or_(Schedule.reason.is_(None), Schedule.updated_at <= now - AGAIN),
+        )
+        nothing = db.session.scalar(select(Schedule.id).where(*due).limit(1)) is None
+        end_read()
+        if nothing:
+            return 0
+        with transaction():
+            rows = db.session.scalars(
+                select(Schedule)
+                .where(*due)
+                .order_by(Schedule.send_at, Schedule.id)
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                with tenant_scope(row.tenant_id):
+                    _release(row, now)
+            failpoints.hit("F12")
+        return len(rows)
+
+
+def _release(row: Schedule, now: datetime) -> None:
+    event = db.session.scalars(select(Event).where(Event.id == row.event_id)).one()
+    row.updated_at = now
+    before = not row.interval.startswith("D+")
+    if before and now > event.starts_at - MIN_LEAD and now > row.send_at + GRACE:
+        row.status, row.reason = "missed", "too_late"
+        log.warning("reminder_missed", schedule_id=row.id)
+        return
+    try:
+        with savepoint():
+            sent = _send(row, event)
+    except WaError as problem:
+        row.reason = problem.code[:32]  # stays pending: it goes out when the template is there
+        return
+    row.status, row.message_id = "dispatched", sent.message.id
+    row.reason = sent.refusal.reason[:32] if sent.refusal else None
+
+
+def _send(row: Schedule, event: Event) -> sending.Sent:
+    tenant = db.session.scalars(select(Tenant).where(Tenant.id == row.tenant_id)).one()
+    contact = db.session.scalars(select(Contact).where(Contact.id == row.contact_id)).one()
+    ends = event.starts_at if not row.interval.startswith("D+") else clock.now() + timedelta(hours=24)
+    wish = sending.Wish(
+        type=MessageType.REMINDER,
+        dedupe_key=f"schedule:{row.id}",
+        contact=contact,
+        live=row.live,
+        languages=_languages(row, tenant),
+        values=row.variables or {},
+        asked_by=f"schedule:{row.id}",
+        order_id=row.order_id,
+        event_ref=event.ref,
+        expires_at=max(ends, clock.now() + timedelta(minutes=5)),
+    )
+    return sending.accept(tenant, wish)
+
+
+def _languages(row: Schedule, tenant: Tenant) -> Sequence[str]:
+    chain: list[str] = []
+    for locale in (row.language, tenant.locale):
+        if locale:
+            chain += [locale, locale.split("_")[0]]
+    return list(dict.fromkeys(chain))

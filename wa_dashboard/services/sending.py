@@ -1,0 +1,369 @@
+"""Accepting a wish to send: every check once, everything it needs stored in one transaction, then a wake-up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from .. import clock, queues
+from ..db import db, db_now, insert_rows, savepoint, transaction
+from ..domain import pricing, rendering
+from ..domain.consent import Refusal
+from ..domain.ids import new_id
+from ..domain.orders import OrderConfirmation
+from ..domain.statuses import LANE_OF, POLICY_OF, PRIORITY, PURPOSE_OF, Lane, MessageType, Status
+from ..domain.text import T
+from ..errors import Finding, Invalid, invalid
+from ..models import Contact, Message, Outbox, ProviderAccount, Tenant
+from . import accounts, audit, consent_log, contacts, idempotency, lifecycle, planning, templates
+from .tenants import Caller
+
+LIFE = {
+    MessageType.ORDER_CONFIRM: timedelta(hours=24),
+    MessageType.REMINDER: timedelta(hours=24),
+    MessageType.PROMO: timedelta(hours=48),
+    MessageType.OTP: timedelta(minutes=5),
+}
+RESENDS = 5
+# What may differ between two posts of one order without the message being another.
+_BESIDES = {"resend", "dry_run", "strict", "metadata", "consent", "reminders"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One message somebody wants sent: to whom, of which template, with which values."""
+
+    type: MessageType
+    dedupe_key: str
+    contact: Contact
+    live: bool
+    languages: Sequence[str]
+    values: Mapping[str, str]
+    asked_by: str
+    template_name: str | None = None
+    order_id: str | None = None
+    event_ref: str | None = None
+    expires_at: datetime | None = None
+    resend_no: int = 0
+    resend_reason: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a wish. ``refusal`` is set when the person may not be written to (the message is skipped)."""
+
+    message: Message
+    duplicate: bool = False
+    refusal: Refusal | None = None
+    choice: templates.Choice | None = None
+    rendered: rendering.Bubble | None = None
+    price: pricing.Price | None = None
+    content_differs: tuple[str, ...] = ()
+    consent: consent_log.ConsentResult | None = None
+    reminders: planning.Planned | None = None
+
+
+class _OnlyRehearsed(Exception):
+    """Carries a dry run's result out of the savepoint that undoes it."""
+
+    def __init__(self, sent: Sent) -> None:
+        super().__init__()
+        self.sent = sent
+
+
+def send_order_confirmation(caller: Caller, order: OrderConfirmation) -> Sent:
+    """Confirm an order once, for ever (api.md §5.2).
+
+    Consent given with the order, the message and its reminders are stored together. The same order again returns
+    the first message with ``duplicate``. A person who may not be written to gets a ``skipped`` message, or, with
+    ``strict``, Invalid whose code is the reason. Raises Invalid for a missing variable, a template that cannot be
+    sent, an ``expires_at`` in the past, more than five resends.
+    """
+    with transaction():
+        if not order.dry_run:
+            return _confirm(caller, order)
+        try:
+            with savepoint():
+                raise _OnlyRehearsed(_confirm(caller, order))
+        except _OnlyRehearsed as rehearsal:
+            return rehearsal.sent
+
+
+def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
+    tenant = caller.tenant
+    first_key = _order_key(caller, order, 0)
+    earlier = _with_key(first_key)
+    if earlier is not None and order.resend_reason is None:
+        return _again(earlier, order)
+    resend_no = _next_resend(caller, order) if earlier is not None else 0
+    said = _record_consent(caller, order)
+    contact = contacts.contact_for(
+        tenant, order.phone, first_name=order.first_name, locale=order.locale, timezone=order.timezone
+    )
+    wish = Wish(
+        type=MessageType.ORDER_CONFIRM,
+        dedupe_key=_order_key(caller, order, resend_no),
+        contact=contact,
+        live=caller.live,
+        languages=_languages(order, tenant),
+        values=_values(order),
+        asked_by=caller.actor,
+        template_name=order.template_name,
+        order_id=order.order_id,
+        event_ref=order.event.ref if order.event else None,
+        expires_at=order.expires_at,
+        resend_no=resend_no,
+        resend_reason=order.resend_reason,
+        metadata=order.metadata,
+        request=order.body,
+    )
+    sent = accept(tenant, wish)
+    if sent.duplicate:  # a twin was faster by a hair
+        return _again(sent.message, order)
+    if sent.refusal is not None and order.strict:
+        raise Invalid(T("The message would be left out: %(reason)s.", reason=sent.refusal.reason), sent.refusal.reason)
+    if resend_no:
+        audit.record(tenant.id, caller.actor, "message.resent", sent.message.id, reason=order.resend_reason or "")
+    planned = _plan_reminders(caller, order, contact)
+    return Sent(sent.message, False, sent.refusal, sent.choice, sent.rendered, sent.price, (), said, planned)
+
+
+def accept(tenant: Tenant, wish: Wish) -> Sent:
+    """Store one message, queued or skipped (inside a transaction). Raises Invalid as `send_order_confirmation`."""
+    refusal = consent_log.verdict(tenant, wish.contact.id, PURPOSE_OF[wish.type])
+    choice = _choose(tenant, wish, must=refusal is None)
+    account = _account(choice) if choice else None
+    bubble = None
+    if choice is not None:
+        _refuse_missing(choice, wish)
+        bubble = rendering.preview(choice.template, wish.values)
+    price = _price(tenant, wish, choice)
+    row = _message_row(tenant, wish, choice, account, refusal, price)
+    if not insert_rows(Message, [row], once=["tenant_id", "dedupe_key"]):
+        return Sent(_the_one(wish.dedupe_key), duplicate=True)
+    message = _the_one(wish.dedupe_key)
+    lifecycle.tell(tenant.id, [message.id], "asked", by=wish.asked_by)
+    if refusal is not None:
+        lifecycle.tell(tenant.id, [message.id], "skipped", reason=refusal.reason, **refusal.detail)
+    elif account is not None:
+        _put_in_outbox(message, account)
+        queues.wake_lane(account.id)
+    return Sent(message, refusal=refusal, choice=choice, rendered=bubble, price=price)
+
+
+def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | None":
+    """The template to use; for somebody who gets nothing it may be missing."""
+    ids = [account.id for account in accounts.accounts_of(tenant, wish.live)]
+    if not ids and must:
+        raise invalid(
+            "/template", "no_account", T("No sender is connected in this mode. Add one in Settings, or use a test key.")
+        )
+    try:
+        return templates.choose(
+            tenant, wish.type, wish.live, ids, name=wish.template_name, languages=list(wish.languages)
+        )
+    except Invalid:
+        if must:
+            raise
+        return None
+
+
+def _account(choice: "templates.Choice") -> ProviderAccount:
+    return accounts.find_account(choice.approval.account_id)
+
+
+def _refuse_missing(choice: "templates.Choice", wish: Wish) -> None:
+    template = choice.template
+    missing = rendering.missing_values(template, wish.values)
+    if missing:
+        findings = [
+            Finding(
+                f"/variables/{name}",
+                "variable_missing",
+                T(
+                    "Template %(template)s (%(language)s, v%(version)s) needs %(name)s.",
+                    template=template.name,
+                    language=template.language,
+                    version=template.version,
+                    name=name,
+                ),
+            )
+            for name in missing
+        ]
+        raise Invalid(T("%(count)s fields need attention", count=len(findings)), findings=findings)
+
+
+def _price(tenant: Tenant, wish: Wish, choice: "templates.Choice | None") -> pricing.Price | None:
+    if not tenant.cost_tracking or choice is None:
+        return None
+    category = (choice.approval.category or choice.template.category).lower()
+    return pricing.price_of(wish.contact.market, category, clock.now())
+
+
+def _message_row(
+    tenant: Tenant,
+    wish: Wish,
+    choice: "templates.Choice | None",
+    account: ProviderAccount | None,
+    refusal: Refusal | None,
+    price: pricing.Price | None,
+) -> dict[str, Any]:
+    now = clock.now()
+    message_id = new_id("msg")
+    lane = LANE_OF[wish.type]
+    names = rendering.all_variables(choice.template) if choice else {}
+    values = {name: rendering.clean_value(wish.values[name]) for name in names}
+    return {
+        "id": message_id,
+        "tenant_id": tenant.id,
+        "live": wish.live,
+        "type": wish.type,
+        "purpose": PURPOSE_OF[wish.type],
+        "lane": lane,
+        "policy": POLICY_OF[wish.type],
+        "dedupe_key": wish.dedupe_key,
+        "resend_no": wish.resend_no,
+        "resend_reason": wish.resend_reason,
+        "contact_id": wish.contact.id,
+        "to_masked": wish.contact.phone_masked,
+        "market": wish.contact.market,
+        "order_id": wish.order_id,
+        "event_ref": wish.event_ref,
+        "template_id": choice.template.id if choice else None,
+        "template_name": choice.template.name if choice else wish.template_name,
+        "language": choice.template.language if choice else None,
+        "account_id": account.id if account else None,
+        "provider": account.provider if account else None,
+        "status": Status.QUEUED if refusal is None else Status.SKIPPED,
+        "status_at": now,
+        "created_at": now,
+        "updated_at": now,
+        "reason": refusal.reason if refusal else None,
+        "reason_detail": dict(refusal.detail) if refusal else {},
+        "estimate_micros": price.micros if price and refusal is None else None,
+        "currency": price.currency if price else tenant.currency,
+        "category": price.category if price else None,
+        "expires_at": _expiry(wish, now),
+        "asked_by": wish.asked_by,
+        "meta": dict(wish.metadata),
+        "variables_sealed": Message.variables.seal(Message, tenant.id, message_id, values),
+        "request_sealed": Message.request.seal(Message, tenant.id, message_id, dict(wish.request)),
+    }
+
+
+def _expiry(wish: Wish, now: datetime) -> datetime:
+    if wish.expires_at is not None and wish.expires_at <= now:
+        raise invalid("/expires_at", "expires_in_past", T("expires_at has passed: nothing could be sent in time."))
+    return wish.expires_at or now + LIFE[wish.type]
+
+
+def _put_in_outbox(message: Message, account: ProviderAccount) -> None:
+    life = (message.expires_at - message.created_at).total_seconds() if message.expires_at else None
+    row = {
+        "message_id": message.id,
+        "tenant_id": message.tenant_id,
+        "contact_id": message.contact_id,
+        "purpose": message.purpose,
+        "account_id": account.id,
+        "live": message.live,
+        "priority": PRIORITY[Lane(message.lane)],
+        "policy": message.policy,
+        "state": "queued",
+        "next_at": db_now(),
+        "expires_at": db_now(life) if life is not None else None,
+        "attempt_no": 0,
+        "failures": 0,
+        "poisoned": 0,
+    }
+    insert_rows(Outbox, [row])
+
+
+# --- orders -----------------------------------------------------------------------------------------------------
+
+
+def _order_key(caller: Caller, order: OrderConfirmation, resend_no: int) -> str:
+    mode = "live" if caller.live else "test"
+    return f"order_confirm:{mode}:{order.order_id}:{contacts.index_of(caller.tenant, order.phone.e164)}:{resend_no}"
+
+
+def _with_key(dedupe_key: str) -> Message | None:
+    return db.session.scalar(select(Message).where(Message.dedupe_key == dedupe_key))
+
+
+def _the_one(dedupe_key: str) -> Message:
+    return db.session.scalars(select(Message).where(Message.dedupe_key == dedupe_key)).one()
+
+
+def _again(message: Message, order: OrderConfirmation) -> Sent:
+    before = {key: value for key, value in (message.request or {}).items() if key not in _BESIDES}
+    now = {key: value for key, value in order.body.items() if key not in _BESIDES}
+    return Sent(message, duplicate=True, content_differs=tuple(idempotency.differences(before, now)))
+
+
+def _next_resend(caller: Caller, order: OrderConfirmation) -> int:
+    stem = _order_key(caller, order, 0).removesuffix(":0")
+    made = db.session.scalar(
+        select(func.max(Message.resend_no)).where(
+            Message.order_id == order.order_id, Message.dedupe_key.startswith(stem)
+        )
+    )
+    if (made or 0) >= RESENDS:
+        raise invalid("/resend", "resend_limit", T("This order was sent again %(count)s times already.", count=RESENDS))
+    return (made or 0) + 1
+
+
+def _record_consent(caller: Caller, order: OrderConfirmation) -> "consent_log.ConsentResult | None":
+    given = order.consent
+    if given is None:
+        return None
+    request = consent_log.ConsentRequest(
+        status=given.status,
+        source=given.source,
+        phone=order.phone,
+        purposes=given.purposes,
+        occurred_at=given.occurred_at,
+        source_ref=given.source_ref,
+        wording_id=given.wording_id,
+        evidence=given.evidence,
+    )
+    return consent_log.record(caller.tenant, request, caller.actor, at="/consent")
+
+
+def _languages(order: OrderConfirmation, tenant: Tenant) -> list[str]:
+    """The template's own language if one was named, else recipient → its base language → tenant (api.md §5.2)."""
+    if order.template_language:
+        return [order.template_language]
+    chain: list[str] = []
+    for locale in (order.locale, tenant.locale):
+        if locale:
+            chain += [locale.replace("-", "_"), locale.replace("-", "_").split("_")[0]]
+    return list(dict.fromkeys(chain))
+
+
+def _values(order: OrderConfirmation) -> dict[str, str]:
+    """What the templates may use: the order's own facts, and over them whatever the caller said."""
+    values = {"order_id": order.order_id}
+    if order.first_name:
+        values["first_name"] = order.first_name
+    if order.event is not None:
+        values |= planning.event_values(order.event, order.template_language or order.locale)
+    return values | {name: str(value) for name, value in order.variables.items()}
+
+
+def _plan_reminders(caller: Caller, order: OrderConfirmation, contact: Contact) -> "planning.Planned | None":
+    if order.event is None or order.reminders == ():
+        return None
+    if order.reminders is None:
+        return None  # nothing was asked; the tenant's own plan is made through /schedule/reminders
+    return planning.plan(
+        caller.tenant,
+        order.event,
+        [planning.Attendee(contact, order.order_id, _values(order), order.locale, order.timezone)],
+        intervals=order.reminders,
+        live=caller.live,
+        asked_by=caller.actor,
+    )

@@ -1,0 +1,1 @@
+"""The rim of jobs: a wake-up comes in, a verb is called."""

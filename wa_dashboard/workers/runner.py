@@ -1,0 +1,154 @@
+"""The processes around RQ: a worker with its own tick beside it, a scheduler with its table of periodic jobs.
+
+RQ's own loops run untouched in a child process, because they exit when Redis goes away (durability.md §2.1 Q10,
+K6) and because the tick must go on exactly then. The parent starts them again.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from rq import Worker
+from rq_scheduler import Scheduler
+
+from .. import clock, logs, queues
+from ..config import Settings
+from ..db import db
+from . import tick
+
+log = logs.get(__name__)
+
+STOP_S = 12.0
+_PR_SET_PDEATHSIG = 1  # prctl(2): the child dies with its parent, however that dies
+
+# id → (job, seconds). rq-scheduler only wakes; each sweep is safe to run in any number (durability.md §3.12).
+PERIODIC: dict[str, tuple[queues.Job, int]] = {
+    "wa-tick": (queues.Job.TICK, 5),
+    "wa-receipts": (queues.Job.RECEIPTS, 5),
+}
+
+
+def worker(app: Flask) -> int:
+    """Serve wake-ups and tick until told to stop."""
+    return _beside_a_child(app, _serve_queue)
+
+
+def scheduler(app: Flask) -> int:
+    """Keep the metronome going and tick until told to stop."""
+    return _beside_a_child(app, _serve_schedule)
+
+
+def _beside_a_child(app: Flask, serve: Callable[[Flask], None]) -> int:
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, _frame: stopping.append(signum))
+    child = _start(app, serve)
+    pace = app.extensions["wa_pace"]
+    with app.app_context():
+        while not stopping:
+            if not child.is_alive():
+                child = _start(app, serve)
+            tick.run_once()
+            db.session.remove()
+            _sleep(pace.tick, stopping)
+    _stop(child)
+    return 0
+
+
+def _sleep(seconds: float, stopping: list[int]) -> None:
+    until = time.monotonic() + seconds
+    while not stopping and time.monotonic() < until:
+        time.sleep(min(0.1, seconds))
+
+
+def _start(app: Flask, serve: Callable[[Flask], None]) -> Any:
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(app, serve, os.getpid()))
+    child.start()
+    return child
+
+
+def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    with app.app_context():
+        try:
+            serve(app)
+        except Exception as error:  # noqa: BLE001 - Redis away: the parent starts us again
+            log.warning("queue_loop_ended", error=type(error).__name__)
+            time.sleep(1)
+
+
+def _stop(child: Any) -> None:
+    """Let the job in hand finish; after STOP_S take the process group's word for it."""
+    if child.is_alive():
+        child.terminate()
+        child.join(STOP_S)
+    if child.is_alive():
+        child.kill()
+        child.join(1)
+
+
+def _serve_queue(app: Flask) -> None:
+    settings: Settings = app.extensions["wa_settings"]
+    connection = queues.connect(settings, patient=True)
+    queue = queues.WakeQueue(connection=connection)
+    Worker([queue], connection=connection, job_class=queues.WakeJob, queue_class=queues.WakeQueue).work(
+        logging_level="WARNING"
+    )
+
+
+def _serve_schedule(app: Flask) -> None:
+    settings: Settings = app.extensions["wa_settings"]
+    connection = queues.connect(settings, patient=True)
+    metronome = Scheduler(
+        queue_name=queues.QUEUE,
+        connection=connection,
+        interval=1,
+        job_class=queues.WakeJob,
+        queue_class=queues.WakeQueue,
+    )
+    reconcile(metronome)
+    metronome.run()
+
+
+def reconcile(metronome: Scheduler) -> None:
+    """Make the periodic jobs exactly those of the table: K2 can lose one, an old version can leave one behind."""
+    present = {job.id: job for job in metronome.get_jobs()}
+    for job_id in present.keys() - PERIODIC.keys():
+        metronome.cancel(present[job_id])
+    for job_id, (job, seconds) in PERIODIC.items():
+        if job_id not in present:
+            metronome.schedule(
+                scheduled_time=clock.now(),
+                func=str(job),
+                args=[""],
+                interval=seconds,
+                id=job_id,
+                queue_name=queues.QUEUE,
+                timeout=90,
+            )
+
+def alone(app: Flask) -> int:
+    """Tick and do everything in this process until told to stop: an installation without RQ."""
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, _frame: stopping.append(signum))
+    with app.app_context():
+        while not stopping:
+            tick.run_once(here=True)
+            db.session.remove()
+            _sleep(app.extensions["wa_pace"].tick, stopping)
+    return 0
