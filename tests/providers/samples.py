@@ -34,13 +34,13 @@ DRAFT = TemplateDraft(
     language="ro",
     category="utility",
     body="Salut {{first_name}}, biletele pentru {{event}} sunt gata.",
-    header=Header(text="Comanda {{order_no}}"),
+    header=Header(text="Comanda {{order}}"),
     footer="Scrie STOP pentru dezabonare",
     buttons=(
         Button("url", "Vezi biletele", url="https://t.example.org/{{ticket}}"),
         Button("quick_reply", "Dezabonare", payload="STOP_MKT"),
     ),
-    examples={"first_name": "Ana", "event": "Concert", "order_no": "8841", "ticket": "T-8841"},
+    examples={"first_name": "Ana", "event": "Concert", "order": "8841", "ticket": "T-8841"},
 )
 OTP_DRAFT = TemplateDraft(
     name="login_code",
@@ -51,7 +51,7 @@ OTP_DRAFT = TemplateDraft(
     code_expiration_minutes=10,
     ttl_seconds=300,
 )
-PARAMETERS = {"first_name": "Ștefan", "event": "Concert & Co", "order_no": "8841", "ticket": "T-8841"}
+PARAMETERS = {"first_name": "Ștefan", "event": "Concert & Co", "order": "8841", "ticket": "T-8841"}
 
 
 def account(kind: type[Provider], base: str | None = None, **changed: str) -> Provider:
@@ -63,14 +63,14 @@ def account(kind: type[Provider], base: str | None = None, **changed: str) -> Pr
 
 def outbound(provider: Provider, **changed: object) -> OutboundTemplate:
     """One message of ``DRAFT`` as the engine would hand it to the provider."""
-    numbers = {name: str(n) for n, name in enumerate(("order_no", "first_name", "event", "ticket"), 1)}
+    numbers = {name: str(n) for n, name in enumerate(("order", "first_name", "event", "ticket"), 1)}
     settings: dict = {
         "correlation_id": CORRELATION,
         "to": "+40722000001",
         "template_name": DRAFT.name,
         "language": DRAFT.language,
         "parameters": PARAMETERS,
-        "header_variables": ["order_no"],
+        "header_variables": ["order"],
         "body_variables": ["first_name", "event"],
         "button_variables": [(0, "url", "ticket")],
         "parameter_map": numbers if provider.name == "twilio" else {name: name for name in numbers},

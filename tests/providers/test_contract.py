@@ -20,6 +20,7 @@ from wa_dashboard.providers.base import (
     all_providers,
     explain,
     provider_named,
+    provider_names,
 )
 from wa_dashboard.providers.transport import carry
 
@@ -43,6 +44,7 @@ def test_planted_provider_is_registered_like_the_others():
     assert REGISTERED_ITSELF
     assert set(all_providers()) == {"meta_cloud", "twilio", "dialog360", "planted"}
     assert provider_named("planted") is Planted
+    assert provider_names() == sorted(all_providers())
 
 
 def test_a_second_provider_of_the_same_name_is_refused():

@@ -176,7 +176,7 @@ def test_twilio_submits_in_two_steps_and_resumes_the_second():
     ]
     assert asked(seen[2])[3] == {"name": DRAFT.name, "category": "UTILITY"}
     assert (answer.status, answer.external_id, answer.category) == ("pending", CONTENT_SID, "utility")
-    assert answer.parameter_map == {"order_no": "1", "first_name": "2", "event": "3", "ticket": "4"}
+    assert answer.parameter_map == {"order": "1", "first_name": "2", "event": "3", "ticket": "4"}
 
 
 @needs_contracts

@@ -84,7 +84,7 @@ def twilio_problems(wire, name):
     [
         {},
         {"to": "RO.13491208655302741918"},
-        {"parameter_map": {"order_no": "1", "first_name": "1", "event": "2"}},
+        {"parameter_map": {"order": "1", "first_name": "1", "event": "2"}},
         {"header_variables": [], "body_variables": [], "button_variables": []},
         {"header_variables": [], "header": Header("image", link="https://cdn.example.org/h.jpg")},
         {"header_variables": [], "header": Header("document", media_id="123", filename="bilet.pdf")},
@@ -94,7 +94,8 @@ def twilio_problems(wire, name):
                 "location", location={"latitude": "44.4", "longitude": "26.1", "name": "Sala", "address": "Calea 1"}
             ),
         },
-        {"button_variables": [(0, "quick_reply", "ticket"), (1, "copy_code", "order_no")]},
+        {"button_variables": [(0, "quick_reply", "ticket"), (1, "copy_code", "order")]},
+        {"button_payloads": {1: "STOP_MKT"}},
         {"language": "en-US"},
         OTP,
     ],
@@ -170,7 +171,7 @@ def test_meta_body_is_exactly_the_papers_example():
             "name": "order_confirmed",
             "language": {"code": "ro"},
             "components": [
-                {"type": "header", "parameters": [{"type": "text", "parameter_name": "order_no", "text": "8841"}]},
+                {"type": "header", "parameters": [{"type": "text", "parameter_name": "order", "text": "8841"}]},
                 {
                     "type": "body",
                     "parameters": [
@@ -191,7 +192,7 @@ def test_meta_body_is_exactly_the_papers_example():
 
 def test_meta_positional_parameters_follow_the_map_and_carry_no_names():
     provider = account(META)
-    swapped = {"first_name": "2", "event": "1", "order_no": "1"}
+    swapped = {"first_name": "2", "event": "1", "order": "1"}
     components = json.loads(provider.build_send(outbound(provider, parameter_map=swapped)).body)["template"][
         "components"
     ]
@@ -219,7 +220,7 @@ def test_meta_template_has_named_samples():
 
     assert body["parameter_format"] == "NAMED"
     assert body["components"][0]["example"] == {
-        "header_text_named_params": [{"param_name": "order_no", "example": "8841"}]
+        "header_text_named_params": [{"param_name": "order", "example": "8841"}]
     }
     assert body["components"][1]["example"]["body_text_named_params"][0] == {
         "param_name": "first_name",
@@ -231,7 +232,7 @@ def test_meta_template_has_named_samples():
         "url": "https://t.example.org/{{1}}",
         "example": ["https://t.example.org/T-8841"],
     }
-    assert meta_bodies.parameter_map(DRAFT) == {name: name for name in ("order_no", "first_name", "event", "ticket")}
+    assert meta_bodies.parameter_map(DRAFT) == {name: name for name in ("order", "first_name", "event", "ticket")}
 
 
 def test_dialog360_sends_the_same_body_with_its_key():
@@ -269,7 +270,7 @@ def test_twilio_numbers_the_draft_as_it_fills_it():
     form = parse_qs(provider.build_send(outbound(provider, parameter_map=keys)).body.decode())
     card = twilio_bodies.create_body(DRAFT)["types"]["whatsapp/card"]
 
-    assert keys == {"order_no": "1", "first_name": "2", "event": "3", "ticket": "4"}
+    assert keys == {"order": "1", "first_name": "2", "event": "3", "ticket": "4"}
     assert json.loads(form["ContentVariables"][0])["2"] == PARAMETERS["first_name"]
     assert card["header_text"] == "Comanda {{1}}"
     assert card["body"] == "Salut {{2}}, biletele pentru {{3}} sunt gata."
@@ -324,7 +325,7 @@ def test_a_missing_value_is_our_own_mistake(kind, parameters):
 
     with pytest.raises(CannotBuild) as problem:
         provider.build_send(outbound(provider, parameters=parameters))
-    assert problem.value.reason.params["name"] in ("order_no", "event")
+    assert problem.value.reason.params["name"] in ("order", "event")
 
 
 def test_twilio_without_content_cannot_be_built():

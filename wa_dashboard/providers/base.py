@@ -75,6 +75,7 @@ __all__ = [
     "all_providers",
     "explain",
     "provider_named",
+    "provider_names",
     "providers_recognising",
 ]
 
@@ -320,6 +321,11 @@ def provider_named(name: str) -> type[Provider]:
 def all_providers() -> dict[str, type[Provider]]:
     """Every provider by name."""
     return dict(_registry)
+
+
+def provider_names() -> list[str]:
+    """The names of every provider, in the order of the alphabet."""
+    return sorted(_registry)
 
 
 def providers_recognising(request: WebhookRequest) -> list[type[Provider]]:

@@ -152,13 +152,17 @@ class Dialog360(Provider):
         return meta_webhooks.parse(request)
 
     def register_webhook(self, url: str) -> T:
-        headers = {self.webhook_header: self.keys["webhook_secret"]}
-        self.ask(
-            self.request("POST", f"{self.urls['api']}/v1/configs/webhook", payload={"url": url, "headers": headers})
-        )
-        # Template and account events only come to the account-level webhook.
-        payload = {"url": url, "headers": headers, "override_all": False}
-        self.ask(self.request("POST", f"{self.urls['api']}/waba_webhook", payload=payload))
+        """Messages by the number's webhook; templates and account news only come by the account-wide one, which not
+        every key may set: then templates are polled."""
+        target: dict[str, Any] = {"url": url, "headers": {self.webhook_header: self.keys["webhook_secret"]}}
+        self.ask(self.request("POST", f"{self.urls['api']}/v1/configs/webhook", payload=target))
+        account_wide = {**target, "override_all": False}
+        try:
+            self.ask(self.request("POST", f"{self.urls['api']}/waba_webhook", payload=account_wide))
+        except ProviderError as problem:
+            if problem.outcome.kind != "rejected":
+                raise
+            return T("360dialog now reports messages to %(url)s; for templates we ask now and then.", url=url)
         return T("360dialog now reports to %(url)s.", url=url)
 
     # --- health

@@ -97,7 +97,10 @@ def _body_component(message: OutboundTemplate) -> list[dict[str, Any]]:
 
 
 def _button_components(message: OutboundTemplate) -> list[dict[str, Any]]:
-    components = []
+    components = [
+        _button_component(index, "quick_reply", {"type": "payload", "payload": payload})
+        for index, payload in message.button_payloads.items()
+    ]
     for index, kind, name in message.button_variables:
         value = filled(message.parameters, name)
         if kind == "quick_reply":
@@ -106,9 +109,12 @@ def _button_components(message: OutboundTemplate) -> list[dict[str, Any]]:
             parameter = {"type": "coupon_code", "coupon_code": value}
         else:
             parameter = {"type": "text", "text": value}
-        sub_type = _BUTTON_TYPE.get(kind, kind)
-        components.append({"type": "button", "sub_type": sub_type, "index": str(index), "parameters": [parameter]})
-    return components
+        components.append(_button_component(index, _BUTTON_TYPE.get(kind, kind), parameter))
+    return sorted(components, key=lambda component: int(component["index"]))
+
+
+def _button_component(index: int, sub_type: str, parameter: dict[str, str]) -> dict[str, Any]:
+    return {"type": "button", "sub_type": sub_type, "index": str(index), "parameters": [parameter]}
 
 
 def create_body(draft: TemplateDraft) -> dict[str, Any]:

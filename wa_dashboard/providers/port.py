@@ -70,8 +70,9 @@ class OutboundTemplate:
 
     ``to`` is E.164 with ``+`` (or a business-scoped user id such as ``RO.1349…``). ``parameters`` are our
     variables by name; the three ``*_variables`` say where each is used, in the order of the text.
-    ``parameter_map`` (from the TemplateAnswer) turns our names into the provider's keys. ``external_id`` is
-    Twilio's ContentSid. ``correlation_id`` comes back in every receipt.
+    ``button_payloads`` are what the quick replies at these positions give back (Meta keeps them with each message,
+    Twilio with the template). ``parameter_map`` (from the TemplateAnswer) turns our names into the provider's keys.
+    ``external_id`` is Twilio's ContentSid. ``correlation_id`` comes back in every receipt.
     """
 
     correlation_id: str
@@ -82,6 +83,7 @@ class OutboundTemplate:
     body_variables: Sequence[str] = ()
     header_variables: Sequence[str] = ()
     button_variables: Sequence[tuple[int, str, str]] = ()
+    button_payloads: Mapping[int, str] = field(default_factory=dict)
     parameter_map: Mapping[str, str] = field(default_factory=dict)
     external_id: str | None = None
     status_callback_url: str | None = None
