@@ -87,6 +87,15 @@ class Bubble:
     buttons: tuple[BubbleButton, ...]
 
 
+def provider_name(name: str, version: int) -> str:
+    """What a version is called at the provider.
+
+    There a name and language exist once, and editing takes the text in use away for a new review. So each version
+    is a template of its own: the old one goes on sending until the new one is approved.
+    """
+    return name if version == 1 else f"{name[:500]}_v{version}"
+
+
 def variables_of(*texts: str | None) -> list[str]:
     """The names of the variables in the texts, each once, in order of appearance."""
     return list(dict.fromkeys(name for text in texts for name in VARIABLE.findall(text or "")))

@@ -1,0 +1,235 @@
+"""`/api/wa/templates`: message templates, in versions, with their approvals (api.md §5.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import Field
+from sqlalchemy import select
+
+from .. import clock, i18n
+from ..db import db
+from ..domain.lint import CATEGORY_OF, LintFinding, has_errors, lint, promotional_words
+from ..domain.rendering import TemplateText, all_variables
+from ..domain.statuses import SENDABLE
+from ..domain.text import T
+from ..errors import BadRequest, Finding
+from ..models import ProviderAccount, Template, TemplateApproval
+from ..services import templates
+from . import parsing
+from .access import caller, requires
+from .idempotency import idempotent
+from .parsing import ApiModel
+from .problems import language
+
+blueprint = Blueprint("templates", __name__)
+
+Kind = Literal["order_confirm", "reminder", "promo", "otp"]
+Category = Literal["utility", "marketing", "authentication"]
+FILTERS = ("name", "type", "language", "versions")
+
+Short = Annotated[str, Field(max_length=500)]
+Long = Annotated[str, Field(max_length=10_000)]
+
+
+class HeaderInput(ApiModel):
+    """``text`` for a text header; ``example`` for a file (``handle`` of an upload, or a ``link``)."""
+
+    format: Literal["text", "image", "video", "document", "location"]
+    text: Short | None = None
+    example: dict[Short, Annotated[str, Field(max_length=2000)]] | None = None
+
+
+class ButtonInput(ApiModel):
+    """One button; ``otp`` is the copy button of a message with a code."""
+
+    type: Literal["url", "quick_reply", "phone", "copy_code", "otp"]
+    text: Short | None = None
+    url: Annotated[str, Field(max_length=4000)] | None = None
+    phone: Short | None = None
+    payload: Annotated[str, Field(max_length=256)] | None = None
+    example: Short | None = None
+    code_expiration_minutes: Annotated[int, Field(ge=1, le=90)] | None = None
+    add_security_recommendation: Literal[True] | None = None
+
+
+class TemplateInput(ApiModel):
+    """``category`` follows from the type when left out. ``allow_category_change`` is taken for the sake of old
+    clients: Meta has ignored it since April 2025."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
+    type: Kind
+    language: Annotated[str, Field(min_length=1, max_length=100)]
+    category: Category | None = None
+    header: HeaderInput | None = None
+    body: Long = ""
+    footer: Annotated[str, Field(max_length=1000)] | None = None
+    buttons: Annotated[list[ButtonInput], Field(max_length=50)] = []
+    examples: dict[Short, Annotated[str, Field(max_length=5000)]] = {}
+    ttl_seconds: int | None = None
+    accounts: Annotated[list[Short], Field(max_length=50)] | None = None
+    submit: bool = False
+    allow_category_change: bool = False
+
+    def as_text(self) -> TemplateText:
+        return TemplateText(
+            name=self.name,
+            type=self.type,
+            language=self.language,
+            category=self.category or CATEGORY_OF[self.type],
+            body=self.body,
+            header=self.header.model_dump(exclude_none=True) if self.header else None,
+            footer=self.footer,
+            buttons=[button.model_dump(exclude_none=True) for button in self.buttons],
+            examples=dict(self.examples),
+            ttl_seconds=self.ttl_seconds,
+        )
+
+
+@blueprint.post("/templates")
+@idempotent
+@requires("templates:write")
+def save() -> tuple[Response, int]:
+    """201 for a new version; 200 when nothing changed or a draft was edited; 422 ``lint_failed`` stores nothing."""
+    wanted = parsing.parse(TemplateInput, parsing.body())
+    saved = templates.save(
+        caller().tenant,
+        wanted.as_text(),
+        submit=wanted.submit,
+        live=caller().live,
+        account_ids=wanted.accounts,
+        actor=f"key:{caller().key_id}",
+    )
+    answer = _line(saved.template, saved.approvals, _accounts(), saved.findings) | {"changed": saved.changed}
+    return jsonify(answer), 201 if saved.created else 200
+
+
+@blueprint.get("/templates")
+@requires("templates:write")
+def index() -> Response:
+    """The newest version of each name and language (``versions=all``: every version), with approvals."""
+    found = templates.listed(
+        name=_filter("name"),
+        kind=_filter("type"),
+        language=_filter("language"),
+        all_versions=_filter("versions") == "all",
+    )
+    approvals = templates.approvals_of([template.id for template in found])
+    known = _accounts()
+    data = [_line(template, approvals[template.id], known) for template in found]
+    page = {"next": None, "prev": None, "limit": max(len(data), 1)}
+    return jsonify(data=data, page=page, as_of=_instant(clock.now()))
+
+
+@blueprint.get("/templates/<template_id>")
+@requires("templates:write")
+def show(template_id: str) -> Response:
+    """One version with its text and its story."""
+    template = templates.find(template_id)
+    known = _accounts()
+    story = [
+        {
+            "at": _instant(event.at),
+            "account": account_id,
+            "status": event.status,
+            "source": event.source,
+            "detail": event.detail,
+        }
+        for event, account_id in templates.story_of(template.id)
+        if account_id in known
+    ]
+    line = _line(template, templates.approvals_of([template.id])[template.id], known)
+    return jsonify(line | {"events": story})
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------
+
+
+def _filter(name: str) -> str | None:
+    unknown = [key for key in request.args if key not in FILTERS]
+    if unknown:
+        detail = T(
+            "There is no filter %(name)s here. Known: %(known)s.", name=unknown[0][:60], known=", ".join(FILTERS)
+        )
+        raise BadRequest(detail, "bad_filter", findings=[Finding(f"/{unknown[0][:60]}", "unknown_filter", detail)])
+    return request.args.get(name)
+
+
+def _accounts() -> dict[str, ProviderAccount]:
+    """The accounts the key may know of: those of its mode."""
+    wanted = select(ProviderAccount).where(ProviderAccount.live == caller().live)
+    return {account.id: account for account in db.session.scalars(wanted)}
+
+
+def _line(
+    template: Template,
+    approvals: Sequence[TemplateApproval],
+    known: Mapping[str, ProviderAccount],
+    findings: list[LintFinding] | None = None,
+) -> dict[str, Any]:
+    text = templates.text_of(template)
+    findings = lint(text) if findings is None else findings
+    mine = [row for row in approvals if row.account_id in known]
+    return {
+        "id": template.id,
+        "name": template.name,
+        "language": template.language,
+        "version": template.version,
+        "type": template.type,
+        "category": template.category,
+        "draft": template.draft,
+        "header": template.header,
+        "body": template.body,
+        "footer": template.footer,
+        "buttons": template.buttons,
+        "examples": template.examples,
+        "ttl_seconds": template.ttl_seconds,
+        "lint": {"ok": not has_errors(findings), "findings": [_finding(finding) for finding in findings]},
+        "category_advice": _advice(text),
+        "variables": [
+            {"name": name, "where": where, "type": "text", "default": None}
+            for name, where in all_variables(template).items()
+        ],
+        "approvals": [_approval(row, known[row.account_id]) for row in mine],
+        "sendable": any(row.status in SENDABLE for row in mine),
+        "created_at": _instant(template.created_at),
+        "updated_at": _instant(template.updated_at),
+        "links": {"self": f"/api/wa/templates/{template.id}"},
+    }
+
+
+def _approval(row: TemplateApproval, account: ProviderAccount) -> dict[str, Any]:
+    keys = row.parameter_map.values()
+    return {
+        "account": account.id,
+        "provider": account.provider,
+        "status": row.status,
+        "status_at": _instant(row.status_at),
+        "external_id": row.external_id,
+        "external_format": ("positional" if all(map(str.isdigit, keys)) else "named") if keys else None,
+        "category": row.category,
+        "rejected_reason": row.rejected_reason,
+        "quality": row.quality,
+    }
+
+
+def _finding(finding: LintFinding) -> dict[str, str]:
+    to = language()
+    return {
+        "rule": finding.rule,
+        "level": finding.level,
+        "pointer": finding.pointer,
+        "message": i18n.translate(finding.message, to),
+        "fix": i18n.translate(finding.fix, to),
+    }
+
+
+def _advice(text: TemplateText) -> dict[str, Any]:
+    """What Meta is likely to make of the text, from its words alone: two advertising words count as sure."""
+    signals = promotional_words(text) if text.category == "utility" else []
+    predicted = "marketing" if signals else text.category
+    return {"predicted": predicted, "confidence": "high" if len(signals) > 1 else "medium", "signals": signals}
+
+
+def _instant(moment: Any) -> str:
+    return str(moment.isoformat().replace("+00:00", "Z"))
