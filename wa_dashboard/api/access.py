@@ -46,7 +46,8 @@ def enter(scope: str | None) -> Caller:
     if scope is None or scope not in found.scopes:
         detail = T("This key does not have the scope %(scope)s.", scope=scope or "?")
         raise errors.Forbidden(detail, extra={"scope": scope})
-    wanted = (request.view_args or {}).get("tenant_id")
+    # Checked here, once for all: views do not take it and cannot forget it.
+    wanted = (request.view_args or {}).pop("tenant_id", None)
     if wanted is not None and wanted != found.tenant.id:
         raise errors.NotFound(T("There is no organisation with this id."), "tenant_not_found")
     moved_to = _test_clock(found)

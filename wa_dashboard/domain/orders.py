@@ -27,12 +27,16 @@ class OrderEvent:
 
 @dataclass(frozen=True)
 class GivenConsent:
-    """What the buyer agreed to while ordering. ``status``: ``opted_in`` or ``opted_out``; ``occurred_at`` aware UTC."""
+    """What the buyer agreed to while ordering.
+
+    ``status``: ``opted_in`` or ``opted_out``; ``purposes`` None: all, which only an opt-out may mean;
+    ``occurred_at`` aware UTC, None: now.
+    """
 
     status: str
-    purposes: tuple[str, ...]
     source: str
-    occurred_at: datetime
+    purposes: tuple[str, ...] | None = None
+    occurred_at: datetime | None = None
     wording_id: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source_ref: str | None = None

@@ -1,0 +1,113 @@
+"""Why a message did not arrive, in words for an organiser: what happened, and what can be done about it.
+
+Codes and their meaning: contracts.md §1.10 (Meta, also met behind 360dialog) and §2.6 (Twilio).
+"""
+
+from dataclasses import dataclass
+
+from .text import T
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """``reason``: what happened. ``advice``: what to do, or that nothing need be done."""
+
+    reason: T
+    advice: T
+
+
+_NOT_REACHABLE = Explanation(
+    T("The number is not on WhatsApp, or its phone could not be reached."),
+    T("Check the number with the buyer, and send the tickets by e-mail meanwhile."),
+)
+_WINDOW = Explanation(
+    T("WhatsApp allows free text only within 24 hours of the person's last message."),
+    T("Send an approved template instead."),
+)
+_PROMO_CAP = Explanation(
+    T("WhatsApp limits how many promotions this person gets."),
+    T("Wait at least 24 hours; other providers cannot help."),
+)
+_STOPPED = Explanation(
+    T("The person has told WhatsApp to stop such messages from you."),
+    T("Nothing: they will not be sent any more."),
+)
+_PAYMENT = Explanation(
+    T("The provider has no valid means of payment from you."),
+    T("Put the payment method in order at the provider; waiting messages then go out by themselves."),
+)
+_KEY = Explanation(
+    T("The provider did not accept the account's access key."),
+    T("Put a new access key into the account's settings; waiting messages then go out by themselves."),
+)
+_TEMPLATE_GONE = Explanation(
+    T("The template is not available at the provider in this language."),
+    T("Look at the template's approval; submit it again if it was paused or deleted."),
+)
+_VALUES = Explanation(
+    T("The values do not fit the template."),
+    T("Compare the variables of the order with those of the template."),
+)
+
+_BY_CODE: dict[str, Explanation] = {
+    **dict.fromkeys(("131026", "63003", "63024", "63015", "131030", "21211", "21614", "63033"), _NOT_REACHABLE),
+    **dict.fromkeys(("131047", "63016"), _WINDOW),
+    **dict.fromkeys(("131049", "63049"), _PROMO_CAP),
+    **dict.fromkeys(("131050", "63014", "21610"), _STOPPED),
+    **dict.fromkeys(("131042", "131044", "30002"), _PAYMENT),
+    **dict.fromkeys(("190", "0", "20003", "http_401"), _KEY),
+    **dict.fromkeys(
+        ("132001", "132015", "132016", "63027", "template_missing", "template_unavailable"), _TEMPLATE_GONE
+    ),
+    **dict.fromkeys(("132000", "132005", "132012", "132018", "63028", "variable_missing"), _VALUES),
+    "131048": Explanation(
+        T("WhatsApp slowed this sender down because too many people blocked or reported it."),
+        T("Send less for a while, and only to people who expect it."),
+    ),
+    "130472": Explanation(
+        T("The person takes part in an experiment of Meta and gets no such messages now."),
+        T("Reach them by e-mail; sending again does not help."),
+    ),
+    "131031": Explanation(
+        T("Meta has locked the WhatsApp account."), T("Open Meta Business Manager and follow what it says there.")
+    ),
+    "lease_expired": Explanation(
+        T("The sending process stopped before it heard the provider's answer."),
+        T("Nothing: a receipt will tell, or it is sent again where that is safe."),
+    ),
+}
+
+_BY_CLASS: dict[str, Explanation] = {
+    "recipient": _NOT_REACHABLE,
+    "recipient_optout": _STOPPED,
+    "recipient_defer": _PROMO_CAP,
+    "window": _WINDOW,
+    "template": _TEMPLATE_GONE,
+    "account_stop": Explanation(
+        T("The provider has stopped this sender."),
+        T("Look at the account in the provider's console; waiting messages go out once it works again."),
+    ),
+    "throttle": Explanation(
+        T("The provider asked us to slow down."), T("Nothing: it is sent again by itself, a little later.")
+    ),
+    "transient": Explanation(
+        T("The provider was out of order for a moment."), T("Nothing: it is sent again by itself.")
+    ),
+    "network": Explanation(T("The provider could not be reached."), T("Nothing: it is sent again by itself.")),
+    "ambiguous": Explanation(
+        T("The provider did not say whether it took the message."),
+        T("Nothing: a receipt will tell, or it is sent again where that is safe."),
+    ),
+    "request": Explanation(
+        T("The provider refused the message as it was."),
+        T("Look at the provider's own words in the details; the template's variables are the usual cause."),
+    ),
+}
+_UNKNOWN = Explanation(
+    T("The provider refused it without a reason we know."), T("Look at the provider's own words in the details.")
+)
+
+
+def explain(error_class: str | None, code: str | None) -> Explanation:
+    """The sentence for a code; where there is none, for its class."""
+    return _BY_CODE.get(code or "") or _BY_CLASS.get(error_class or "") or _UNKNOWN

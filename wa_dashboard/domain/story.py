@@ -1,0 +1,159 @@
+"""A message's life in sentences an organiser understands. One line of a story is a kind and a few facts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .consent import skip_sentence
+from .failures import explain
+from .text import T
+
+PROVIDERS = {"meta_cloud": "Meta", "twilio": "Twilio", "dialog360": "360dialog"}
+
+# Why a message waits, was left out or stopped: the codes of `Message.reason`.
+REASONS: dict[str, T] = {
+    "opted_out": T("the person has asked for no more messages of this kind"),
+    "not_opted_in": T("the person has not agreed to messages of this kind"),
+    "throttled": T("the sending limit is reached; it goes out as soon as there is room"),
+    "retrying": T("the last try did not get through; the next one follows by itself"),
+    "account_held": T("the provider has stopped the sender; it goes out once the sender works again"),
+    "template_unavailable": T("the template is not approved at the provider at the moment"),
+    "no_answer": T("the provider did not say whether it took the message"),
+    "no_receipt": T("no receipt came"),
+    "hold_over": T("no receipt came in time, and an order confirmation must arrive"),
+    "lease_expired": T("the sending process stopped before it heard the answer"),
+    "too_late": T("its time was over before it could be sent"),
+    "cancelled_by_api": T("your system cancelled it"),
+    "cancelled_by_user": T("somebody of your team cancelled it"),
+    "no_account": T("no WhatsApp sender is connected"),
+    "quiet_hours": T("it is night for the person; it goes out in the morning"),
+}
+
+
+def in_words(reason: str | None) -> T | None:
+    """The words for a reason's code. A code without words is shown as it is; None stays None."""
+    if not reason:
+        return None
+    return REASONS.get(reason) or as_is(reason)
+
+
+def as_is(code: str) -> T:
+    """A code nobody has put into words yet, readable but untranslated."""
+    return T(code.replace("_", " "))
+
+
+def sentence(kind: str, detail: Mapping[str, Any], zone: str = "UTC") -> T:
+    """What a line of the story says. ``detail`` is the line's, days are those of the IANA ``zone``.
+
+    Kinds without a sentence are shown as they are.
+    """
+    if kind == "skipped":
+        return _skipped(detail, zone)
+    say = _SENTENCES.get(kind)
+    return say(detail) if say else as_is(kind)
+
+
+def known_kinds() -> frozenset[str]:
+    """The kinds that have a sentence."""
+    return frozenset(_SENTENCES)
+
+
+def _plain(text: T) -> Callable[[Mapping[str, Any]], T]:
+    return lambda _detail: text
+
+
+def skip_reason(reason: str | None, detail: Mapping[str, Any], zone: str = "UTC") -> T | None:
+    """Why somebody was left out, as exactly as is known: since when they want nothing, and how they said so."""
+    if reason in ("opted_out", "not_opted_in") and "purpose" in detail:
+        return skip_sentence(reason, detail, zone)
+    return in_words(reason)
+
+
+def _skipped(detail: Mapping[str, Any], zone: str) -> T:
+    reason = skip_reason(detail.get("reason"), detail, zone)
+    return T("Left out: %(why)s", why=reason) if reason else T("Left out")
+
+
+def _cancelled(detail: Mapping[str, Any]) -> T:
+    reason = in_words(detail.get("reason"))
+    return T("Cancelled: %(why)s", why=reason) if reason else T("Cancelled before it was sent")
+
+
+def _provider(detail: Mapping[str, Any]) -> str:
+    name = str(detail.get("provider") or "")
+    return PROVIDERS.get(name, name) or "WhatsApp"
+
+
+def _asked(detail: Mapping[str, Any]) -> T:
+    if detail.get("resend_reason"):
+        return T("Asked for again on purpose: %(why)s", why=str(detail["resend_reason"]))
+    by = str(detail.get("by") or detail.get("asked_by") or "api")
+    if by.startswith("user"):
+        return T("Asked for by somebody of your team")
+    if by.startswith("schedule"):
+        return T("Its planned time had come")
+    return T("Asked for by your ticketing system")
+
+
+def _consent(detail: Mapping[str, Any]) -> T:
+    basis = detail.get("basis") or detail.get("status")
+    if basis in ("contract", "contract_basis"):
+        return T("Allowed: an order may be confirmed without a separate consent")
+    return T("Consent checked: the person agreed to such messages")
+
+
+def _attempt(detail: Mapping[str, Any]) -> T:
+    return T("Try %(number)s, through %(provider)s", number=detail.get("number"), provider=_provider(detail))
+
+
+def _failed(detail: Mapping[str, Any]) -> T:
+    found = explain(detail.get("error_class") or detail.get("reason"), detail.get("error_code"))
+    return T("Not delivered. %(why)s %(advice)s", why=found.reason, advice=found.advice)
+
+
+def _retrying(detail: Mapping[str, Any]) -> T:
+    if detail.get("error_code"):
+        found = explain(detail.get("error_class"), detail["error_code"])
+        return T("Did not get through, will be tried again. %(why)s", why=found.reason)
+    return T("Did not get through; it will be tried again by itself")
+
+
+def _dead(detail: Mapping[str, Any]) -> T:
+    found = explain(detail.get("error_class") or detail.get("reason"), detail.get("error_code"))
+    return T("Stuck: we stopped trying. %(why)s %(advice)s", why=found.reason, advice=found.advice)
+
+
+def _sent_again(detail: Mapping[str, Any]) -> T:
+    if detail.get("reason") == "hold_over":
+        return T("No receipt came, so it is sent once more; the person may get it twice")
+    return T("The receipts show it was not sent, so it is sent now")
+
+
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
+    "created": _asked,
+    "asked": _asked,
+    "consent": _consent,
+    "consent_checked": _consent,
+    "queued": _plain(T("Waiting for its turn")),
+    "attempt": _attempt,
+    "throttled": _plain(T("The provider asked us to slow down; it waits a little")),
+    "retrying": _retrying,
+    "account_held": _plain(T("The provider has stopped the sender; it waits until the sender works again")),
+    "template_unavailable": _plain(T("The template is not approved at the provider now; it waits")),
+    "uncertain": _plain(T("The provider did not answer clearly. We are checking before anything is sent again")),
+    "sent_again": _sent_again,
+    "accepted": lambda detail: T("%(provider)s took it", provider=_provider(detail)),
+    "sent": _plain(T("Sent by WhatsApp")),
+    "delivered": _plain(T("Arrived on the phone")),
+    "read": _plain(T("Read")),
+    "failed": _failed,
+    "unconfirmed": _plain(
+        T("Nobody can say whether it arrived; it is not sent again, to be sure it never comes twice")
+    ),
+    "dead_letter": _dead,
+    "skipped": lambda detail: _skipped(detail, "UTC"),
+    "cancelled": _cancelled,
+    "cancel_requested": _plain(T("Cancelling was asked for, but it was already on its way")),
+    "expired": _plain(T("Too late to be of use, so it was not sent")),
+    "requeued": _plain(T("Put back into the queue by hand")),
+    "charged": _plain(T("The price counts from now on")),
+}
