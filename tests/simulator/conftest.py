@@ -77,12 +77,25 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
+            def do_GET(self) -> None:
+                """Meta's handshake: the token must be the account's."""
+                query = dict(parse_qsl(self.path.partition("?")[2]))
+                good = query.get("hub.mode") == "subscribe" and query.get("hub.verify_token") == META["verify_token"]
+                text = query["hub.challenge"].encode() if good else b"no"
+                self.send_response(200 if good else 403)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
             def log_message(self, *_: Any) -> None:
                 return
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
+
+            def handle_error(self, *_: Any) -> None:
+                """The simulator may be stopped in the middle of a callback."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"

@@ -42,7 +42,7 @@ def test_registering_an_account_again_changes_nothing_and_says_so(lab):
 @pytest.mark.parametrize(("provider", "credentials", "word"), [
     ("meta_cloud", {k: v for k, v in META.items() if k != "app_secret"}, "app_secret is missing"),
     ("meta_cloud", {**META, "colour": "x"}, "colour is unknown"),
-    ("meta_cloud", {**META, "waba_id": "abc"}, "waba_id is not well-formed"),
+    ("meta_cloud", {**META, "waba_id": "a b"}, "waba_id is not well-formed"),
     ("twilio", {"account_sid": TWILIO["account_sid"], "auth_token": "x"}, "from or messaging_service_sid"),
     ("twilio", {**TWILIO, "account_sid": "AC1"}, "account_sid"),
     ("dialog360", {**DIALOG360, "api_key": ""}, "api_key"),

@@ -88,3 +88,17 @@ def test_webhook_configuration_replaces_url_and_headers(lab):
     assert "X-WA-Webhook-Secret" not in lab.receiver.calls[0].headers
     for bad in ({"url": "ftp://x"}, {"url": "https://a_b.example/"}, {"url": "https://a.example", "headers": 1}, []):
         assert lab.http.post(url, headers=lab.key, json=bad).status_code == 400
+
+
+def test_account_webhook_takes_template_events_elsewhere(lab):
+    url = f"{lab.d360}/waba_webhook"
+    wanted = {"url": f"{lab.receiver.url}/waba", "headers": {"X-Own": "1"}, "override_all": False}
+    assert lab.http.post(url, headers=lab.key, json=wanted).json() == wanted
+    assert lab.http.get(url, headers=lab.key).json() == {"url": wanted["url"], "headers": wanted["headers"]}
+    lab.template360()
+    lab.send360()
+    lab.wait_for(lambda: {s["status"] for s in lab.receiver.statuses()} == {"sent", "delivered", "read"})
+    paths = {call.path: call.headers for call in lab.receiver.calls}
+    assert paths.keys() == {"/waba", "/hook/dialog360"}
+    assert paths["/waba"]["X-Own"] == "1"
+    assert [c.path for c in lab.receiver.calls if b"message_template_status_update" in c.body] == ["/waba"]

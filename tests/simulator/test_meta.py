@@ -394,3 +394,23 @@ def test_marketing_after_stop_fails_with_131050_and_utility_does_not(lab):
     lab.control("POST", "inbound", {**base, "preference": "resume"})
     lab.send(promo)
     lab.wait_for(lambda: len([s for s in lab.receiver.statuses() if s["status"] == "read"]) == 2)
+
+
+def test_a_new_callback_url_must_pass_the_handshake(lab):
+    url = f"{lab.meta}/{WABA}/subscribed_apps"
+    wanted = {"override_callback_uri": f"{lab.receiver.url}/new", "verify_token": "wrong"}
+    error = refused(lab.http.post(url, headers=lab.bearer, json=wanted), 2200)
+    assert "HTTP Status Code = 403" in error["message"]
+    refused(
+        lab.http.post(url, headers=lab.bearer, json={"override_callback_uri": wanted["override_callback_uri"]}), 100
+    )
+    lab.template()
+    lab.wait_for(lambda: lab.receiver.calls)
+    assert lab.receiver.calls[0].path == "/hook/meta_cloud"
+    answer = lab.http.post(url, headers=lab.bearer, json={**wanted, "verify_token": "verify-me"})
+    assert answer.json() == {"success": True}
+    listed = lab.http.get(url, headers=lab.bearer).json()["data"]
+    assert listed[0]["override_callback_uri"] == f"{lab.receiver.url}/new"
+    lab.send()
+    lab.wait_for(lambda: lab.receiver.calls[-1].path == "/new")
+    assert lab.http.post(url, headers=lab.bearer).json() == {"success": True}

@@ -29,8 +29,8 @@ _CREDENTIALS: dict[str, tuple[set[str], set[str]]] = {
     "dialog360": ({"api_key", "phone_number", "webhook_secret"}, {"waba_id"}),
 }
 _FORMS = {
-    "phone_number_id": r"\d{5,20}",
-    "waba_id": r"\d{5,20}",
+    "phone_number_id": r"[A-Za-z0-9_.-]{1,64}",
+    "waba_id": r"[A-Za-z0-9_.-]{1,64}",
     "account_sid": r"AC[0-9a-fA-F]{32}",
     "messaging_service_sid": r"MG[0-9a-fA-F]{32}",
     "api_key": r"\S+",

@@ -59,6 +59,8 @@ class Dialog360Door:
             web.delete(templates + "/{name}", plain(self.delete)),
             web.post("/dialog360/v1/configs/webhook", plain(self.set_webhook)),
             web.get("/dialog360/v1/configs/webhook", plain(self.read_webhook)),
+            web.post("/dialog360/waba_webhook", plain(self.set_waba_webhook)),
+            web.get("/dialog360/waba_webhook", plain(self.read_waba_webhook)),
             web.route("*", "/dialog360/{rest:.*}", plain(self.unknown)),
         ]
 
@@ -131,19 +133,21 @@ class Dialog360Door:
 
     def set_webhook(self, request: web.Request, account: Account, body: bytes) -> Reply:
         """`POST /v1/configs/webhook`: where callbacks go from now on, and with which headers."""
-        try:
-            wanted = json.loads(body)
-        except ValueError:
-            wanted = None
-        headers = wanted.get("headers", {}) if isinstance(wanted, dict) else None
-        url = wanted.get("url") if isinstance(wanted, dict) else None
-        parts = urlsplit(url) if isinstance(url, str) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "_" in parts.hostname:
-            return text_error(400, "Invalid webhook url")
-        if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
-            return text_error(400, "Invalid webhook headers")
-        account.webhook_url, account.webhook_headers = str(url), dict(headers)
+        wanted, url, headers = _webhook(body)
+        account.webhook_url, account.webhook_headers = url, headers
         self._world.put_account(account)
+        return Reply(200, wanted)
+
+    def set_waba_webhook(self, request: web.Request, account: Account, body: bytes) -> Reply:
+        """`POST /waba_webhook`: where template events go from now on."""
+        wanted, url, headers = _webhook(body)
+        account.waba_webhook = (url, headers)
+        self._world.put_account(account)
+        return Reply(200, wanted)
+
+    def read_waba_webhook(self, request: web.Request, account: Account, body: bytes) -> Reply:
+        """`GET /waba_webhook`."""
+        url, headers = account.destination("message_template_status_update")
         return Reply(200, {"url": url, "headers": headers})
 
     def read_webhook(self, request: web.Request, account: Account, body: bytes) -> Reply:
@@ -153,6 +157,21 @@ class Dialog360Door:
     def unknown(self, request: web.Request, account: Account, body: bytes) -> Reply:
         """Unknown endpoints answer 403 at 360dialog."""
         return text_error(403, "The endpoint is blocked")
+
+
+def _webhook(body: bytes) -> tuple[dict[str, Any], str, dict[str, str]]:
+    try:
+        wanted = json.loads(body)
+    except ValueError:
+        wanted = None
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("url"), str):
+        raise _Refused(text_error(400, "Invalid webhook url"))
+    parts, headers = urlsplit(wanted["url"]), wanted.get("headers", {})
+    if parts.scheme not in ("http", "https") or not parts.hostname or "_" in parts.hostname:
+        raise _Refused(text_error(400, "Invalid webhook url"))
+    if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
+        raise _Refused(text_error(400, "Invalid webhook headers"))
+    return wanted, wanted["url"], headers
 
 
 def _filters(text: str) -> dict[str, Any]:

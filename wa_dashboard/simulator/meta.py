@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from .door import Reply, plain_door, send_door
+from .door import Reply, as_response, cut, plain_door, send_door
 from .graph import GraphError, missing, no_such_object
 from .hookforms import new_wamid
 from .metasend import Send, check_request, hydrate
@@ -152,12 +152,14 @@ class MetaDoor:
             throttled=_as_reply(GraphError(130429, "Cloud API message throughput has been reached.")),
             unavailable=_as_reply(GraphError(2)),
         )
-        base = r"/meta/{version:v\d+\.0}/{node:\d+}"
+        base = r"/meta/{version:v\d+\.0}/{node:[A-Za-z0-9_.-]+}"
         return [
             web.post(base + "/messages", send),
             web.post(base + "/message_templates", plain(self.create)),
             web.get(base + "/message_templates", plain(self.list_templates)),
             web.delete(base + "/message_templates", plain(self.delete)),
+            web.post(base + "/subscribed_apps", self.subscribe),
+            web.get(base + "/subscribed_apps", plain(self.subscriptions)),
             web.get(base, plain(self.read)),
             web.post(base, plain(self.edit)),
             web.route("*", "/meta/{rest:.*}", plain(self.unknown)),
@@ -298,6 +300,41 @@ class MetaDoor:
         template.category, template.components = category, components
         self._world.submit(template)
         return Reply(200, {"success": True})
+
+    async def subscribe(self, request: web.Request) -> web.StreamResponse:
+        """`POST /{waba}/subscribed_apps`, optionally with a callback URL of its own, which must pass the handshake."""
+        if self._world.faults.of("meta_cloud").refuse:
+            return cut(request)
+        try:
+            await self._override(self._waba(request), _json(await request.read() or b"{}"))
+        except GraphError as error:
+            return as_response(_as_reply(error))
+        return as_response(Reply(200, {"success": True}))
+
+    async def _override(self, waba: str, wanted: Any) -> None:
+        if not isinstance(wanted, dict) or not wanted.keys() <= {"override_callback_uri", "verify_token"}:
+            raise GraphError(100, "Only override_callback_uri and verify_token can be given.")
+        if not wanted:
+            return
+        url, token = wanted.get("override_callback_uri"), wanted.get("verify_token")
+        if not isinstance(url, str) or not isinstance(token, str):
+            raise GraphError(100, "override_callback_uri and verify_token belong together.")
+        problem = await self._world.outbox.handshake(url, token)
+        if problem:
+            text = f"(#2200) Callback verification failed with the following errors: {problem}"
+            raise GraphError(2200, message=text)
+        for account in self._world.accounts_of("meta_cloud"):
+            if account.owner == waba:
+                account.webhook_url = url
+                self._world.put_account(account)
+
+    def subscriptions(self, request: web.Request, body: bytes) -> Reply:
+        """`GET /{waba}/subscribed_apps`."""
+        waba = self._waba(request)
+        urls = {a.webhook_url for a in self._accounts(request) if a.owner == waba}
+        app = {"name": "Simulated app", "id": "1", "link": "https://www.facebook.com/games/?app_id=1"}
+        rows = [{"whatsapp_business_api_data": app, "override_callback_uri": url} for url in sorted(urls)]
+        return Reply(200, {"data": rows})
 
     def unknown(self, request: web.Request, body: bytes) -> Reply:
         """Any other path or method."""

@@ -17,6 +17,14 @@ class Account:
     credentials: dict[str, str]
     webhook_url: str
     webhook_headers: dict[str, str] = field(default_factory=dict)
+    waba_webhook: tuple[str, dict[str, str]] | None = None
+
+    def destination(self, field_name: str) -> tuple[str, dict[str, str]]:
+        """URL and own headers for one kind of change: 360dialog sends template events to a URL of their own."""
+        if self.waba_webhook and field_name not in ("messages", "user_preferences"):
+            url, headers = self.waba_webhook
+            return url, headers
+        return self.webhook_url, self.webhook_headers
 
     @property
     def owner(self) -> str:

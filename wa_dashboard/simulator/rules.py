@@ -230,7 +230,8 @@ def _header(part: dict[str, Any], form: str, samples: dict[str, str] | None) -> 
     if part["format"] != "TEXT":
         raise GraphError(100, "Param format must be one of {TEXT, IMAGE, VIDEO, DOCUMENT, LOCATION}.")
     text = _text(part, 60, HEADER)
-    if "\n" in text or any(c in text for c in "*_~`") or any(ord(c) > 0x1F000 for c in text):
+    own = VARIABLE.sub("", text)
+    if "\n" in text or any(c in own for c in "*_~`") or any(ord(c) > 0x1F000 for c in own):
         raise wrong(HEADER, "Invalid header", "A header has no line breaks, formatting, emoji or asterisks.")
     names = _check_variables(text, form, HEADER, contiguous=samples is None)
     if len(names) > 1:

@@ -91,7 +91,7 @@ class Outbox:
     def put(self, account: Account, item: Change | Form) -> None:
         """Hands over one callback; the webhook faults of the account's provider apply."""
         faults = self._faults.of(account.provider)
-        if not (item.url if isinstance(item, Form) else account.webhook_url):
+        if not (item.url if isinstance(item, Form) else account.destination(item[0])[0]):
             self.counts["no_url"] += 1
             return
         if faults.webhooks_off:
@@ -150,10 +150,10 @@ class Outbox:
         account, first = lane.account, lane.items.popleft()
         if isinstance(first, Form):
             return self._pack_form(account, first)
-        changes = [first]
+        changes, destination = [first], account.destination(first[0])
         while lane.items and len(changes) < self._settings.webhook_batch:
             item = lane.items[0]
-            if isinstance(item, Form):
+            if isinstance(item, Form) or account.destination(item[0]) != destination:
                 break
             changes.append(item)
             lane.items.popleft()
@@ -163,9 +163,9 @@ class Outbox:
             "Content-Type": "application/json",
             "User-Agent": "facebookexternalua",
             "X-Hub-Signature-256": meta_signature(secret, body),
-            **account.webhook_headers,
+            **destination[1],
         }
-        return _Parcel(account.webhook_url, body, headers, 10_000, on_any_failure=True)
+        return _Parcel(destination[0], body, headers, 10_000, on_any_failure=True)
 
     def _pack_form(self, account: Account, form: Form) -> _Parcel:
         url, fragment = urldefrag(form.url)
@@ -181,6 +181,21 @@ class Outbox:
             "X-Twilio-Signature": twilio_signature(account.credentials["auth_token"], url, form.params),
         }
         return _Parcel(url, urlencode(form.params).encode(), headers, tries, any_failure)
+
+    async def handshake(self, url: str, verify_token: str) -> str:
+        """Meta's check of a new callback URL. Returns an empty text, or what was wrong with the answer."""
+        challenge = str(secrets.randbelow(10**10))
+        query = {"hub.mode": "subscribe", "hub.verify_token": verify_token, "hub.challenge": challenge}
+        if self._session is None:
+            return "not running"
+        try:
+            async with self._session.get(url, params=query, allow_redirects=False) as reply:
+                text = await reply.text()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return f"Connection failed: {error}"
+        if reply.status != 200:
+            return f"HTTP Status Code = {reply.status}; HTTP Message = {reply.reason}"
+        return "" if text == challenge else "The challenge was not returned"
 
     async def _deliver(self, session: aiohttp.ClientSession, lane: _Lane, parcel: _Parcel) -> None:
         answered = 0

@@ -211,8 +211,9 @@ class World:
             return
         told: set[str] = set()
         for account in self.accounts_of(template.provider):
-            if account.owner == template.owner and account.webhook_url not in told:
-                told.add(account.webhook_url)
+            url, _ = account.destination("message_template_status_update")
+            if account.owner == template.owner and url not in told:
+                told.add(url)
                 self.outbox.put(account, make())
 
     def delete_template(self, template: Template) -> None:
