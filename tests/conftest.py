@@ -1,7 +1,10 @@
 """The house every test lives in: a real application on both databases, a real queue, the simulator over real HTTP."""
 
 import os
+import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,3 +142,67 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/contracts beside this checkout: the providers' published specs cannot be checked")
     return folder
+
+
+@pytest.fixture(scope="session")
+def simulator(base_settings: Settings) -> Iterator[str]:
+    """The far end, a real process on its own port; one for the whole run. Yields its base URL."""
+    from tests.support.servers import app_process, wait_until
+
+    env = {
+        "WA_DATA_DIR": str(base_settings.data_dir),
+        "WA_PORT": str(base_settings.port),
+        "WA_SIMULATOR_PORT": str(base_settings.simulator_port),
+        "REDIS_URL": base_settings.redis_url,
+    }
+    with app_process("simulator", env=env, log=base_settings.data_dir / "simulator.log"):
+        wait_until(lambda: _listens(base_settings.simulator_port), 10, "the simulator listens")
+        yield base_settings.simulator_url
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def web(app: Flask, base_settings: Settings) -> Iterator[str]:
+    """The application over real HTTP on WA_PUBLIC_URL, so that the simulator's webhooks arrive."""
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", base_settings.port, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield base_settings.public_url
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
+
+
+@pytest.fixture(params=["meta_cloud", "twilio", "dialog360"])
+def ready(request: pytest.FixtureRequest, app: Flask, simulator: str, web: str) -> factories.ReadyTenant:
+    """A tenant whose account the simulator knows and whose order template it has approved; once per provider."""
+    from wa_dashboard.services import template_submission, templates
+
+    made = factories.make_tenant(provider=request.param)
+    templates.install_starters(made.tenant, ["ro"])
+    template_submission.submit_due()
+    template_submission.approve_now(made.tenant, "order_confirm", "ro")
+    return made
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Wait for something to become true: ``until(lambda: …)``; fails after 15 seconds."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it never became true"
+            db.session.rollback()
+            time.sleep(0.05)
+
+    return wait

@@ -263,9 +263,16 @@ def in_transaction() -> bool:
 
 
 def end_read() -> None:
-    """Give the connection back before waiting for anything (durability.md P4)."""
+    """Give the connection back before waiting for anything (durability.md P4). What was read stays readable."""
+    if not _writing.get():
+        db.session.commit()
+
+
+def give_up_read() -> None:
+    """After a failure: forget everything this session had in hand."""
     if not _writing.get():
         db.session.rollback()
+        db.session.expunge_all()
 
 
 # --- statements that differ between dialects --------------------------------------------------------------------

@@ -15,7 +15,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises ConfigError naming the variable that is wrong.
     """
     settings = settings or Settings.from_env()
-    project = settings.root.parent
+    project = settings.root
     app = Flask("wa_dashboard", root_path=str(project), template_folder="templates", static_folder=None)
     app.config.update(
         SECRET_KEY=settings.secret_key,
@@ -35,7 +35,10 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _register_rims(app: Flask) -> None:
-    from . import api, web
+    from . import api, cli, web
+    from .api import health
 
     api.init_app(app)
+    app.register_blueprint(health.bp)
     web.init_app(app)
+    cli.register(app)

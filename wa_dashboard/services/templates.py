@@ -260,7 +260,7 @@ def install_starters(
 ) -> list[Saved]:
     """The six texts to begin with in each language (``ro``, ``en``); names that exist already stay untouched."""
     with tenant_scope(tenant.id):
-        known = set(db.session.execute(select(Template.name, Template.language)).tuples())
+        known = {tuple(row) for row in db.session.execute(select(Template.name, Template.language))}
         wanted = [text for language in languages for text in starters(language)]
         return [
             save(tenant, text, submit=submit, live=live) for text in wanted if (text.name, text.language) not in known

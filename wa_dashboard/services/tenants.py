@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select, update
 
 from .. import clock, security
 from ..config import Settings
@@ -205,7 +205,7 @@ def _note_use(key_id: str) -> None:
 
 def first_account_missing() -> bool:
     """Has nobody ever signed up? (Then the welcome link is what to print.)"""
-    return not db.session.scalar(select(exists().where(User.password_hash.is_not(None))))
+    return db.session.scalar(select(User.id).where(User.password_hash.is_not(None)).limit(1)) is None
 
 
 def new_welcome_link(tenant: Tenant) -> str:

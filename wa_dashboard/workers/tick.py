@@ -6,7 +6,7 @@ from collections.abc import Callable
 from flask import current_app
 
 from .. import logs, queues
-from ..db import all_tenants, clock_of_database, db, end_read, is_unavailable, transaction, upsert
+from ..db import all_tenants, clock_of_database, db, end_read, give_up_read, is_unavailable, transaction, upsert
 from ..domain.pace import Pace
 from ..models import Heartbeat
 from ..services import delivery, idempotency, receipts, recovery, reminders, templates
@@ -84,5 +84,3 @@ def _step(name: str, work: Callable[[], object]) -> None:
             log.warning("sweep_without_database", sweep=name, error=type(error).__name__)
         else:
             log.exception("sweep_failed", sweep=name)
-    finally:
-        end_read()
