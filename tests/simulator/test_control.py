@@ -70,6 +70,13 @@ def test_wrong_controls_are_refused_in_a_sentence(lab, path, body, status):
     assert answer.json()["error"]
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example:8001"}])
+def test_a_browser_page_cannot_use_the_controls(lab, headers):
+    answer = lab.http.put(f"{lab.sim.url}/_sim/faults", json={"refuse": True}, headers=headers)
+    assert answer.status_code == 403
+    assert lab.control("GET", "faults")["twilio"]["refuse"] is False
+
+
 def test_unknown_event_and_setting(lab):
     lab.template()
     wanted = {"provider": "meta_cloud", "account": META["waba_id"], "name": "order_confirmed", "language": "ro"}

@@ -106,6 +106,7 @@ class Control:
     def _guard(self, answer: Any) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
+                _check_caller(request)
                 result: web.StreamResponse = await answer(request)
                 return result
             except (Wrong, BadFault, BadSetting) as error:
@@ -271,6 +272,13 @@ class Control:
     async def phones(self, request: web.Request) -> web.Response:
         """Phones with messages, the newest first. `limit` defaults to 200."""
         return web.json_response({"phones": handset.phones(self._world, _limit(request, 200))})
+
+
+def _check_caller(request: web.Request) -> None:
+    """A page open in somebody's browser may not play with the controls: neither by form nor by a rebound name."""
+    host = request.host.rpartition(":")[0] if ":" in request.host else request.host
+    if host not in ("127.0.0.1", "localhost") or "Origin" in request.headers:
+        raise Wrong("the controls are for programs on this machine", 403)
 
 
 def _limit(request: web.Request, default: int) -> int:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from .cloud import accept_send, create_template
 from .door import Reply, plain_door, send_door
 from .graph import GraphError
-from .meta import accept_send, create_template
 from .records import Account, Template
 from .times import iso_seconds
 from .world import World
