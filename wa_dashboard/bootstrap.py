@@ -175,7 +175,7 @@ def _installers(home, lock):
     if shutil.which("uv"):
         # Without its cache where the home folder is missing or cannot be written.
         keep = [] if os.access(os.path.expanduser("~"), os.W_OK) else ["--no-cache"]
-        yield [shutil.which("uv"), "pip", "install", "-q", "--python", python] + keep + wanted  # noqa: RUF005
+        yield [shutil.which("uv"), "pip", "install", "-q", "--compile-bytecode", "--python", python] + keep + wanted  # noqa: RUF005
     if _pip_version(sys.executable) >= (22, 3):  # the first with --python
         yield [sys.executable, "-m", "pip", "--python", python, "install", "-q"] + wanted  # noqa: RUF005
     if subprocess.call([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0 and (
@@ -209,6 +209,7 @@ def _become(python, root, argv):
     """Go on as ``python`` with the same words: the process, its parent and its signals stay the same."""
     words = [python, os.path.join(root, "app.py")] + list(argv)  # noqa: RUF005
     os.environ["_WA_PREPARED"] = "1"  # never twice, whatever that Python calls its prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every start compiles the whole project again
     sys.stdout.flush()
     if os.name == "nt":  # there execv starts a stranger and ends us
         import subprocess

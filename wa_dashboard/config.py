@@ -161,6 +161,20 @@ class Settings:
         return {role: urls[name] for role, name in _PROVIDER_URLS[provider].items()}
 
 
+def start_sentence(error: Exception) -> str:
+    """What the operator reads for an error of the start: one sentence, the place and the reason."""
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = {
+            13: "the folder is not writable for you; choose another with WA_DATA_DIR",
+            30: "the folder is read-only; choose another with WA_DATA_DIR",
+            28: "the disk is full",
+            122: "the disk quota is used up",
+        }.get(error.errno, error.strerror)
+        return f"{place}{hint}."
+    return str(error)
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
     """WA_* variables that mean nothing here, each with the known name it resembles. For ``doctor``."""
     import difflib

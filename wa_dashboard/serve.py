@@ -5,6 +5,7 @@ waitress in docs/decisions. Start any number on different ports, or behind one p
 """
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .config import ConfigError, Settings
+from .config import ConfigError, Settings, start_sentence
 
 THREADS = 16
 # Less than the ten seconds that a service manager grants.
@@ -31,7 +32,7 @@ def main(words: list[str]) -> int:
         settings = Settings.from_env()
         check_free(settings.host, settings.port, "WA_PORT")
     except (ConfigError, OSError) as error:
-        return _refuse(sentence(error))
+        return _refuse(start_sentence(error))
     _serve(settings)
     return 0
 
@@ -43,7 +44,7 @@ def simulator(words: list[str]) -> int:
     try:
         settings = Settings.from_env()
     except (ConfigError, OSError) as error:
-        return _refuse(sentence(error))
+        return _refuse(start_sentence(error))
     from . import logs
     from .simulator import main as serve_simulator
 
@@ -71,29 +72,20 @@ def check_free(host: str, port: int, variable: str) -> None:
             raise ConfigError("WA_HOST", f"{host} is not an address of this machine.") from error
 
 
-def sentence(error: Exception) -> str:
-    """What the operator reads for an error of the start: one sentence, the place and the reason."""
-    if isinstance(error, OSError) and error.errno is not None:
-        place = f"{error.filename}: " if error.filename else ""
-        hint = {
-            13: "the folder is not writable for you; choose another with WA_DATA_DIR",
-            30: "the folder is read-only; choose another with WA_DATA_DIR",
-            28: "the disk is full",
-            122: "the disk quota is used up",
-        }.get(error.errno, error.strerror)
-        return f"{place}{hint}."
-    return str(error)
-
-
 def _serve(settings: Settings) -> None:
     from granian import Granian
     from granian.constants import Interfaces
     from granian.http import HTTP1Settings
 
     if sys.platform == "linux":
-        # Imported here and inherited: the second process starts in milliseconds.
+        # Imported here and inherited: the second process starts in milliseconds. Nothing of what an import makes is
+        # garbage; looking for it costs a fifth of the start.
         multiprocessing.set_start_method("fork", force=True)
-        from . import factory  # noqa: F401
+        gc.disable()
+        from . import api, factory, web  # noqa: F401
+
+        gc.freeze()
+        gc.enable()
     server = Granian(
         "app:app",
         address=settings.host,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import embedded, readiness, serve
-from .config import PROJECT, ConfigError, Settings
+from .config import PROJECT, ConfigError, Settings, start_sentence
 from .greeting import Facts, greeting, wants_colour
 from .logtail import LogTail, tell
 
@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
         readiness.check_place(settings)
         return Supervisor(settings, began, as_json=as_json).run()
     except (ConfigError, readiness.CannotStart, embedded.QueueError, OSError) as error:
-        return _refuse(serve.sentence(error))
+        return _refuse(start_sentence(error))
 
 
 class Part:
@@ -109,8 +109,12 @@ class Supervisor:
         try:
             if self.settings.embedded_queue:
                 self._add(QueuePart(self.settings))
-            facts = readiness.known_facts(self.settings) or self._prepare(reader)
+            facts = readiness.known_facts(self.settings)
+            if facts is None and not readiness.schema_is_current(self.settings):
+                facts = self._prepare(reader)
             self._add(self._web)
+            if facts is None:
+                facts = self._prepare(reader)
             self._wait_for_web(reader)
             for name in self._rest():
                 self._add(self._part(name))
@@ -159,7 +163,9 @@ class Supervisor:
             return {}
         try:
             if child.returncode == 0:
-                return dict(json.loads(answer.read_text(encoding="utf-8")))
+                facts = dict(json.loads(answer.read_text(encoding="utf-8")))
+                readiness.remember(self.settings, facts)
+                return facts
         except ValueError:
             pass
         finally:
@@ -270,10 +276,16 @@ def _spawn(words: list[str], output: IO[bytes], errors: IO[bytes], settings: Set
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=errors,
-        env={**os.environ, "WA_DATA_DIR": str(settings.data_dir)},
+        env=_environ(settings),
         start_new_session=True,
         preexec_fn=_follow_parent(os.getpid()),  # noqa: PLW1509 — this process has one thread
     )
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """Ours, the data folder as an absolute path, and leave to keep compiled modules: else every start compiles all."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**ours, "WA_DATA_DIR": str(settings.data_dir)}
 
 
 def _follow_parent(parent: int) -> Any:
