@@ -166,12 +166,9 @@ def _state(template: Template, approval: TemplateApproval | None) -> T:
 
 
 def _lines(rows: Sequence[_Pair]) -> list[dict[str, object]]:
-    accounts_by_id = {a.account_id for _, a in rows if a is not None}
-    providers = dict(
-        db.session.execute(
-            select(ProviderAccount.id, ProviderAccount.provider).where(ProviderAccount.id.in_(accounts_by_id))
-        ).tuples()
-    )
+    used = {a.account_id for _, a in rows if a is not None}
+    wanted = select(ProviderAccount.id, ProviderAccount.provider).where(ProviderAccount.id.in_(used))
+    providers = {row.id: row.provider for row in db.session.execute(wanted)}
     return [
         {
             "name": template.name,
