@@ -4,7 +4,6 @@
 # ruff: noqa: ARG002
 from __future__ import annotations
 
-import hmac
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,10 +76,8 @@ class Dialog360Door:
         return guarded
 
     def _account(self, request: web.Request) -> Account:
-        key = request.headers.get("D360-API-KEY", "").encode()
-        for account in self._world.accounts_of("dialog360"):
-            if key and hmac.compare_digest(account.credentials["api_key"].encode(), key):
-                return account
+        for account in self._world.login("dialog360", request.headers.get("D360-API-KEY", "")):
+            return account
         raise _Refused(text_error(401, "Invalid api_key"))
 
     def send(self, request: web.Request, account: Account, body: bytes) -> Reply:

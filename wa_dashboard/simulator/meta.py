@@ -95,7 +95,7 @@ class MetaDoor:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise GraphError(190, message="Authentication Error", status=401)
-        found = [a for a in self._world.accounts_of("meta_cloud") if a.credentials["access_token"] == token.strip()]
+        found = self._world.login("meta_cloud", token.strip())
         if not found:
             raise GraphError(190)
         return found

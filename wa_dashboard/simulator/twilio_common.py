@@ -72,7 +72,7 @@ def authenticated(world: World, request: web.Request) -> list[Account]:
     except (binascii.Error, UnicodeDecodeError):
         raise TwilioError(20003) from None
     found = []
-    for account in world.accounts_of("twilio"):
+    for account in world.login("twilio", user):
         known = account.credentials
         secret = known["auth_token"] if user == account.key else ""
         if user and user == known.get("api_key"):

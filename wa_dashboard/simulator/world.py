@@ -40,6 +40,7 @@ class World:
         self._store = Store(folder / "state.sqlite3")
         self.started_at = now()
         self.accounts: dict[tuple[str, str], Account] = {}
+        self._logins: dict[tuple[str, str], list[Account]] | None = None
         self.templates: dict[str, Template] = {}
         self._by_name: dict[tuple[str, str, str, str], Template] = {}
         self._shapes: dict[int, tuple[list[dict[str, Any]], Shape]] = {}
@@ -121,12 +122,24 @@ class World:
         key = (account.provider, account.key)
         new = key not in self.accounts
         self.accounts[key] = account
+        self._logins = None
         self._store.save(accounts=[account])
         return new
 
     def accounts_of(self, provider: str) -> Iterator[Account]:
         """Every account of one provider."""
         return (a for a in self.accounts.values() if a.provider == provider)
+
+    def login(self, provider: str, name: str) -> list[Account]:
+        """Accounts by what a request shows: Meta's token, Twilio's Account or API key SID, 360dialog's key."""
+        if self._logins is None:
+            self._logins = {}
+            shown = {"meta_cloud": ("access_token",), "twilio": ("account_sid", "api_key"), "dialog360": ("api_key",)}
+            for account in self.accounts.values():
+                for key in shown[account.provider]:
+                    if key in account.credentials:
+                        self._logins.setdefault((account.provider, account.credentials[key]), []).append(account)
+        return self._logins.get((provider, name), []) if name else []
 
     def find_account(self, provider: str, name: str) -> Account | None:
         """By key first, then by any other public identifier."""
