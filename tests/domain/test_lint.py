@@ -13,7 +13,7 @@ GOOD = TemplateText(
     language="ro",
     category="utility",
     header={"format": "text", "text": "Comanda {order_id}"},
-    body="Bună, {first_name}! Comanda {order_id} pentru {event_name} este confirmată. Te așteptăm.",
+    body="Bună, {first_name}! Comanda {order_id} pentru {event_name} este confirmată. Te așteptăm cu drag.",
     footer="Răspunde STOP pentru a opri mesajele",
     buttons=[
         {"type": "url", "text": "Vezi biletele", "url": "https://t.example/o/{order_token}"},
@@ -176,6 +176,12 @@ def test_t010_addresses(address):
 )
 def test_t010_good_addresses(address):
     assert rules(replace(GOOD, buttons=[url(address)])) == set()
+
+
+def test_t011_many_variables_for_few_words_is_a_warning():
+    draft = replace(GOOD, body="Bună, {first_name}! Comanda {order_id} pentru {event_name} este gata.")
+    assert rules(draft) == set()
+    assert rules(draft, "warning") == {("T011", "/body")}
 
 
 def test_t014_advertising_in_a_utility_text_is_a_warning():

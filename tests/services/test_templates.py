@@ -27,7 +27,7 @@ TEXT = TemplateText(
     language="ro",
     category="utility",
     header={"format": "text", "text": "Comanda ta"},
-    body="Bună, {first_name}! Comanda {order_id} pentru {event_name} este confirmată. Te așteptăm.",
+    body="Bună, {first_name}! Comanda {order_id} pentru {event_name} este confirmată. Te așteptăm cu drag.",
     footer="Răspunde STOP pentru a opri mesajele",
     buttons=[
         {"type": "url", "text": "Vezi biletele", "url": "https://t.example.org/o/{order_token}"},
@@ -35,7 +35,7 @@ TEXT = TemplateText(
     ],
     examples={"first_name": "Ana", "order_id": "A-1", "event_name": "Hamlet", "order_token": "abc"},
 )
-OTHER = replace(TEXT, body=TEXT.body.replace("Te așteptăm.", "Pe curând."))
+OTHER = replace(TEXT, body=TEXT.body.replace("Te așteptăm cu drag.", "Ne vedem acolo curând."))
 
 
 @pytest.fixture
