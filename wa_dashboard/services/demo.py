@@ -86,10 +86,10 @@ def _first_evening(tenant: Tenant, key: str) -> None:
 def _order(number: int, name: str, evening: datetime) -> OrderConfirmation:
     event = OrderEvent("HAMLET", "Hamlet", evening, _ZONE, venue={"name": "Grădina de Vară"})
     said = GivenConsent(
-        "opted_in",
-        (Purpose.TRANSACTIONAL, Purpose.REMINDER),
-        "checkout",
-        clock.now(),
+        status="opted_in",
+        purposes=(Purpose.TRANSACTIONAL, Purpose.REMINDER),
+        source="checkout",
+        occurred_at=clock.now(),
         wording_id="demo-checkout-v1",
     )
     order_id = f"D-{1001 + number}"
