@@ -3,6 +3,7 @@
 English stands in the code; Romanian lives in ``wa_dashboard/translations`` as compiled gettext catalogues.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def language_of(locale: str | None) -> str:
     """``ro`` or ``en`` for any locale such as ``ro-RO`` or ``ro_MD``; English for everything else."""
     code = (locale or DEFAULT).replace("_", "-").split("-")[0].lower()
     return code if code in LANGUAGES else DEFAULT
+
+
+def best_of(wishes: Iterable[str]) -> str:
+    """Our language for somebody's wishes (``Accept-Language``), best first. ``ro-RO`` is content with ``ro``."""
+    codes = (wish.replace("_", "-").split("-")[0].lower() for wish in wishes)
+    return next((code for code in codes if code in LANGUAGES), DEFAULT)
 
 
 @lru_cache(maxsize=len(LANGUAGES))

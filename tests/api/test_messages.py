@@ -14,6 +14,10 @@ from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.models import Attempt, Contact, Message, MessageEvent
 from wa_dashboard.services import tenants
 
+NOT_DELIVERED = (
+    "Not delivered. The number is not on WhatsApp, or its phone could not be reached. "
+    "Check the number with the buyer, and send the tickets by e-mail meanwhile."
+)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -220,7 +224,7 @@ def test_count_and_other_company_on_request(client: FlaskClient, tenant: ReadyTe
     assert "count" not in plain.json
     assert "events" not in plain.json["data"][0]
     assert full.json["count"] == 3
-    assert [event["kind"] for event in full.json["data"][0]["events"]][0] == "asked"
+    assert full.json["data"][0]["events"][0]["kind"] == "asked"
     assert full.json["data"][0]["attempts_made"] == []
 
 
@@ -267,8 +271,7 @@ def test_the_story_in_words(client: FlaskClient, tenant: ReadyTenant, three: lis
         ("sent", "Sent by WhatsApp"),
         (
             "failed",
-            "Not delivered. The number is not on WhatsApp, or its phone could not be reached."
-            " Check the number with the buyer, and send the tickets by e-mail meanwhile.",
+            NOT_DELIVERED,
         ),
     ]
     assert answer.json["error"]["code"] == "131026"

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 
 from ..domain.ids import new_id
 from . import limits, messages, optin, orders, problems, templates, webhook
-from .access import enter, leave
+from .access import enter, identify, leave
 
 PREFIX = "/api/wa"
 
@@ -61,6 +61,7 @@ def _enter() -> None:
     if request.endpoint in OPEN_ENDPOINTS:
         return
     view = current_app.view_functions.get(request.endpoint or "")
-    found = enter(getattr(view, "wa_scope", None))
+    found = identify()
     structlog.contextvars.bind_contextvars(tenant_id=found.tenant.id, key_id=found.key_id)
     limits.check()
+    enter(found, getattr(view, "wa_scope", None))

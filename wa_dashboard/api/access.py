@@ -34,15 +34,20 @@ def requires(scope: str) -> Callable[[View], View]:
     return declare
 
 
-def enter(scope: str | None) -> Caller:
-    """Authenticate the request and open its tenant's scope and clock; `leave` closes them.
-
-    Raises BadRequest, Unauthenticated, Forbidden (``scope`` is not the key's, or None: nobody's) or NotFound.
-    """
+def identify() -> Caller:
+    """Read the request's key. Raises BadRequest ``key_in_query`` or Unauthenticated."""
     request.max_content_length = BODY_LIMIT
     _refuse_key_in_address()
-    found = tenants.authenticate(_bearer())
-    g.wa_caller = found
+    g.wa_caller = found = tenants.authenticate(_bearer())
+    return found
+
+
+def enter(found: Caller, scope: str | None) -> None:
+    """Check what the key may do and open its tenant's scope and clock; `leave` closes them.
+
+    Raises Forbidden (``scope`` is not the key's, or None: nobody's), NotFound for another's ``{tenantId}``,
+    BadRequest ``test_clock_refused``.
+    """
     if scope is None or scope not in found.scopes:
         detail = T("This key does not have the scope %(scope)s.", scope=scope or "?")
         raise errors.Forbidden(detail, extra={"scope": scope})
@@ -55,7 +60,6 @@ def enter(scope: str | None) -> Caller:
     stack.enter_context(tenant_scope(found.tenant.id))
     if moved_to is not None:
         stack.enter_context(clock.at(moved_to))
-    return found
 
 
 def leave() -> None:

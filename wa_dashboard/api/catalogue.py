@@ -84,6 +84,12 @@ PROBLEMS: dict[str, Entry] = {
         T("The key is valid, but was made without the scope this call needs."),
         T("Make a key with that scope; the answer names it."),
     ),
+    "verify_token_wrong": Entry(
+        403,
+        T("The verify token is wrong"),
+        T("Meta asked for a webhook with a token that is not the account's."),
+        T("Copy the verify token of the account's settings into Meta's console."),
+    ),
     "tenant_not_found": Entry(
         404,
         T("No such organisation"),
@@ -174,6 +180,18 @@ PROBLEMS: dict[str, Entry] = {
         T("The rehearsal is too old"),
         T("Since the dry run the people or the cost have changed too much."),
         T("Make a new dry run and look at it."),
+    ),
+    "not_opted_in": Entry(
+        422,
+        T("The person has not agreed"),
+        T("With strict, a person who has not agreed to such messages is a refusal. Nothing was stored."),
+        T("Send their consent along, or leave strict out: the message is then left out and said so."),
+    ),
+    "opted_out": Entry(
+        422,
+        T("The person wants no such messages"),
+        T("With strict, a person who opted out is a refusal. Nothing was stored."),
+        T("Do not send it; only the person can change this."),
     ),
     "media_not_supported": Entry(
         422,

@@ -238,8 +238,8 @@ _SENTENCES: dict[str, tuple[str, Callable[[dict[str, Any]], T]]] = {
 
 # --- field types ------------------------------------------------------------------------------------------------
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)")
-_LOCAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LOCAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
 
 def _text(value: Any) -> str:
@@ -318,7 +318,7 @@ def _check_metadata(value: dict[str, str]) -> dict[str, str]:
 def read_micros(value: Any) -> int:
     """A decimal amount in quotes → integer micro-units: ``"0.0319"`` → 31900. Raises Wrong."""
     written = _text(value)
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", written):
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", written, re.ASCII):
         raise Wrong("not_an_amount", T('Write an amount in quotes, such as "12.50", with at most six decimals.'))
     return int(Decimal(written) * MICROS)
 

@@ -22,7 +22,7 @@ pages = Blueprint("problems", __name__)
 
 def language() -> str:
     """``ro`` or ``en``: the best of Accept-Language, English when it says nothing we speak."""
-    return request.accept_languages.best_match(i18n.LANGUAGES, i18n.DEFAULT)
+    return i18n.best_of(request.accept_languages.values())
 
 
 def problem(error: errors.WaError) -> Response:
