@@ -247,11 +247,13 @@ def _fail(event: WebhookEvent, why: str) -> None:
         _close(event, "quarantined", why)
     else:
         event.error = why
+        db.session.flush()
         log.warning("webhook_try_failed", event_id=event.id, tries=event.tries, why=why)
 
 
 def _close(event: WebhookEvent, state: str, why: str | None) -> None:
     event.state, event.error = state, why
+    db.session.flush()  # before the next tenant's scope begins
     if state == "quarantined":
         log.warning("webhook_quarantined", event_id=event.id, account_id=event.account_id, why=why)
 
