@@ -123,6 +123,11 @@ def test_dialog360_prefers_metas_id_since_webhooks_name_it():
 
     assert (answer.external_id, answer.status) == ("1072", "pending")
 
+    with far_end(ok({**row, "category": "UTILITY"}, 201)) as (url, _):
+        created = account(DIALOG, url).submit_template(DRAFT)
+
+    assert (created.external_id, created.status) == ("1072", "pending")
+
 
 def test_dialog360_pages_by_offset():
     rows = [{"id": str(n), "name": f"t{n}", "language": "ro", "status": "APPROVED"} for n in range(130)]

@@ -64,6 +64,13 @@ def test_meta_codes_decide_whatever_the_status(kind, status, code, outcome, erro
     assert "Az8" in found.detail
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 429])
+def test_an_answer_that_broke_off_decides_nothing(status):
+    body = b'{"error":{"code":131026}}' if status != 200 else b'{"messages":[{"id":"wamid.X"}]}'
+
+    assert account(META).read_send(WireReply(status, {}, body, error="truncated")).kind == "ambiguous"
+
+
 def test_meta_maintenance_is_told_by_the_subcode():
     found = read(META, 400, meta_error(1, error_subcode=2494100))
 

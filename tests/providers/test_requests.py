@@ -340,6 +340,7 @@ def test_twilio_without_content_cannot_be_built():
         ("two\nlines", "two lines"),
         ("two \r\n\t lines", "two lines"),
         ("a" + " " * 9 + "b", "a b"),
+        ("a     b", "a b"),
         ("a    b", "a    b"),
         ("\u2028x\x00\ud800y\x85", "xy"),
         ("  edges  ", "edges"),

@@ -253,14 +253,14 @@ def _callback(url: str, correlation_id: str) -> str:
 
 
 def _record(row: Any) -> SentRecord | None:
-    """A message resource; None for what is no outgoing message."""
+    """A message resource; None for what is no outgoing message (``received``) or makes no sense."""
     sid, word = text_at(row, "sid"), text_at(row, "status") or ""
     status = twilio_webhooks.STATUSES.get(word)
     try:
         at = parsedate_to_datetime(text_at(row, "date_created") or "")
     except (ValueError, TypeError):
         return None
-    if sid is None or status is None or (text_at(row, "direction") or "outbound-api") == "inbound":
+    if sid is None or status is None:
         return None
     failure = twilio_webhooks.failure(text_at(row, "error_code"), text_at(row, "error_message"), word)
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
