@@ -15,7 +15,7 @@ BODY = {
     "language": "ro",
     "category": "utility",
     "header": {"format": "text", "text": "Comanda {order_id}"},
-    "body": "Bună, {first_name}! Comanda {order_id} pentru {event_name} ({event_date}) este confirmată. Biletele sunt în contul tău.",
+    "body": "Bună, {first_name}! Comanda {order_id} la {event_name} ({event_date}) este confirmată. Ne vedem acolo curând.",  # noqa: E501
     "footer": "Răspunde STOP pentru a opri mesajele",
     "buttons": [
         {"type": "url", "text": "Vezi biletele", "url": "https://t.example.org/o/{order_token}"},

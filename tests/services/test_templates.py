@@ -651,3 +651,58 @@ def test_times_are_aware_utc(tenant):
     with tenant_scope(tenant.id):
         row = db.session.scalars(select(Template).where(Template.id == template.id)).one()
         assert row.updated_at.tzinfo is UTC
+
+
+# --- what must not go wrong -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provider", WEBHOOKS)
+def test_a_foreign_template_of_the_same_name_is_never_taken_for_ours(world, provider):
+    ready = make_tenant(provider=provider)
+    world.known(ready)
+    foreign = replace(TEXT, body="Salut {first_name}, acesta este al altcuiva și nu al nostru.", buttons=[])
+    with tenant_scope(ready.id):
+        draft = templates.to_provider_draft(save(ready, foreign, submit=False).template)
+        accounts.provider_of(ready.account).submit_template(draft)
+    template = submitted(ready, replace(TEXT, buttons=[]))
+    world.event(ready.account, "order_confirm", "APPROVED")
+    with tenant_scope(ready.id), transaction():
+        by_name = item("approved", clock.now())
+        assert templates.apply_news(ready.account, by_name) is None
+    due(ready, template)
+    templates.poll_due()
+    assert approval(ready, template).status == "rejected"
+
+
+@pytest.mark.parametrize("provider", WEBHOOKS)
+def test_two_numbers_of_one_business_account_share_their_templates(world, provider):
+    ready = make_tenant(provider=provider)
+    world.known(ready)
+    kind = {"meta_cloud": "phone_number_id", "dialog360": "api_key"}[provider]
+    other = {kind: "1099999999999", "display_phone_number": "+40317654321", "phone_number": "+40317654321"}
+    credentials = {key: other.get(key, value) for key, value in ready.account.credentials.items()}
+    twin = accounts.create_account(ready.tenant, provider, credentials)
+    world.known(ready, twin)
+    template = save(ready).template
+    assert templates.submit_due() == 2
+    with tenant_scope(ready.id):
+        rows = templates.approvals_of([template.id])[template.id]
+    assert [row.status for row in rows] == ["pending", "pending"]
+    assert len({row.external_id for row in rows}) == 1
+    assert len(world.templates(ready.account)) == 1
+    tell(ready, item("approved", clock.now(), external_id=rows[0].external_id))
+    with tenant_scope(ready.id):
+        assert [row.status for row in templates.approvals_of([template.id])[template.id]] == ["approved", "approved"]
+
+
+def test_credentials_that_do_not_open_stop_nobody_else(world, ready):
+    broken = make_tenant(email="b@example.org")
+    bad = save(broken).template
+    with tenant_scope(broken.id), transaction():
+        accounts.find_account(broken.account.id).credentials_sealed = b"no ciphertext at all"
+    template = save(ready).template
+    end_read()
+    assert templates.submit_due() == 2
+    assert approval(ready, template).status == "pending"
+    assert approval(broken, bad).status == "submitting"
+    assert templates.submit_due() == 0, "not again at once"

@@ -4,6 +4,7 @@ A poll never undoes newer news of a webhook, nor an old webhook what came after 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from .. import clock, logs
 from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction
 from ..domain.ids import new_id
 from ..domain.rendering import provider_name
-from ..domain.statuses import TemplateStatus
+from ..domain.statuses import SENDABLE, TemplateStatus
 from ..models import ProviderAccount, Template, TemplateApproval, TemplateEvent
 from ..providers.base import Provider, ProviderError, TemplateAnswer, TemplateStatusItem
 from . import accounts
@@ -24,6 +25,8 @@ S = TemplateStatus
 UNSENT = (S.SUBMITTING, S.SUBMIT_UNKNOWN)
 IN_REVIEW = (S.PENDING, S.IN_APPEAL)
 FOLLOWED = (*IN_REVIEW, S.APPROVED, S.FLAGGED, S.PAUSED, S.REJECTED, S.LOCKED, S.LIMIT_EXCEEDED, S.ARCHIVED)
+# Refused before it existed at the provider: whatever bears its name there is not ours.
+NEVER_THERE = (TemplateApproval.status == S.REJECTED) & TemplateApproval.external_id.is_(None)
 SETTLED_IN = timedelta(minutes=10)  # a new template may be missing from a list for a while
 PRECISION = timedelta(seconds=1)  # Meta's webhooks tell whole seconds
 
@@ -69,7 +72,7 @@ def plan(row: TemplateApproval, account: ProviderAccount) -> None:
     seconds: float | None
     if row.status in IN_REVIEW:
         seconds = 300.0 if account.live else 5.0
-    elif row.status in FOLLOWED:
+    elif row.status in FOLLOWED and not (row.status == S.REJECTED and row.external_id is None):
         seconds = 3600.0 if account.live else 60.0
     else:
         seconds = None
@@ -81,7 +84,7 @@ def poll_due(limit: int = 500) -> int:
     with all_tenants("templates of every organisation are followed"):
         due = db.session.execute(
             select(TemplateApproval.tenant_id, TemplateApproval.account_id, TemplateApproval.id)
-            .where(TemplateApproval.status.in_(FOLLOWED), TemplateApproval.next_check_at <= db_now())
+            .where(TemplateApproval.status.in_(FOLLOWED), ~NEVER_THERE, TemplateApproval.next_check_at <= db_now())
             .order_by(TemplateApproval.next_check_at)
             .limit(limit)
         ).all()
@@ -92,7 +95,10 @@ def poll_due(limit: int = 500) -> int:
     asked = 0
     for (tenant_id, account_id), ids in groups.items():
         with tenant_scope(tenant_id):
-            asked += poll(account_id, ids)
+            try:
+                asked += poll(account_id, ids)
+            except Exception:
+                log.exception("template_poll_broke", account_id=account_id)
     return asked
 
 
@@ -105,6 +111,7 @@ def poll(account_id: str, approval_ids: Sequence[str]) -> int:
                 .where(
                     TemplateApproval.id.in_(approval_ids),
                     TemplateApproval.status.in_(FOLLOWED),
+                    ~NEVER_THERE,
                     TemplateApproval.next_check_at <= db_now(),
                 )
                 .values(next_check_at=db_now(60.0))
@@ -187,9 +194,14 @@ def apply_news(account: ProviderAccount, item: TemplateStatusItem) -> str | None
 
     Returns the approval's id, None for a template that is not ours. Older news than we have changes nothing.
     """
-    row = _about(account, item)
-    if row is None:
-        return None
+    rows = _about(account, item)
+    for row in rows:
+        _take_in(row, account, item)
+    db.session.flush()
+    return rows[0].id if rows else None
+
+
+def _take_in(row: TemplateApproval, account: ProviderAccount, item: TemplateStatusItem) -> None:
     if item.external_id:
         row.external_id = row.external_id or item.external_id
     if item.change == "quality":
@@ -204,8 +216,6 @@ def apply_news(account: ProviderAccount, item: TemplateStatusItem) -> str | None
         row.next_check_at = clock_of_database()
     else:
         _news_of_status(row, account, item)
-    db.session.flush()
-    return row.id
 
 
 def _news_of_status(row: TemplateApproval, account: ProviderAccount, item: TemplateStatusItem) -> None:
@@ -221,25 +231,32 @@ def _news_of_status(row: TemplateApproval, account: ProviderAccount, item: Templ
     plan(row, account)
 
 
-def _about(account: ProviderAccount, item: TemplateStatusItem) -> TemplateApproval | None:
-    of_account = TemplateApproval.account_id == account.id
+def _about(account: ProviderAccount, item: TemplateStatusItem) -> list[TemplateApproval]:
+    """The approvals meant, locked: by the provider's id (numbers that share templates share it), else by name."""
     if item.external_id:
-        known = db.session.scalars(
+        known = (
             select(TemplateApproval)
-            .where(of_account, TemplateApproval.external_id == item.external_id)
-            .with_for_update()
+            .join(ProviderAccount, ProviderAccount.id == TemplateApproval.account_id)
+            .where(
+                TemplateApproval.external_id == item.external_id,
+                ProviderAccount.provider == account.provider,
+                ProviderAccount.live == account.live,
+            )
+            .order_by(TemplateApproval.id)
+            .with_for_update(of=TemplateApproval)
             .execution_options(populate_existing=True)
-        ).first()
-        if known is not None:
-            return known
+        )
+        if rows := list(db.session.scalars(known)):
+            return rows
     if not item.name or not item.language:
-        return None
+        return []
     languages = {item.language, item.language.replace("-", "_"), item.language.replace("_", "-")}
-    for row, template in with_templates(of_account, Template.language.in_(languages)):
+    mine = (TemplateApproval.account_id == account.id) & ~NEVER_THERE
+    for row, template in with_templates(mine, Template.language.in_(languages)):
         if provider_name(template.name, template.version) == item.name:
             locked, _, _ = read(row.id)
-            return locked
-    return None
+            return [locked]
+    return []
 
 
 def look_again(template_id: str, account_id: str) -> None:
@@ -250,3 +267,41 @@ def look_again(template_id: str, account_id: str) -> None:
             .where(TemplateApproval.template_id == template_id, TemplateApproval.account_id == account_id)
             .values(next_check_at=db_now())
         )
+
+
+def story_of(template_id: str) -> list[tuple[TemplateEvent, str]]:
+    """What happened to a version in the order we learnt of it, each with the account's id (webhooks tell whole
+    seconds, so their times alone could put an approval before its submission)."""
+    wanted = (
+        select(TemplateEvent, TemplateApproval.account_id)
+        .join(TemplateApproval, TemplateApproval.id == TemplateEvent.approval_id)
+        .where(TemplateApproval.template_id == template_id)
+        .order_by(TemplateEvent.id)
+    )
+    return [(event, account_id) for event, account_id in db.session.execute(wanted)]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many versions were approved among those the providers have decided about, ever."""
+
+    approved: int
+    decided: int
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1; None before the first decision."""
+        return self.approved / self.decided if self.decided else None
+
+
+def approval_rate() -> Rate:
+    """The approval rate of the tenant in scope: of each approval its first decision counts."""
+    decisions = db.session.execute(
+        select(TemplateEvent.approval_id, TemplateEvent.status)
+        .where(TemplateEvent.status.in_([*SENDABLE, S.REJECTED]))
+        .order_by(TemplateEvent.id)
+    )
+    first: dict[str, str] = {}
+    for approval_id, status in decisions:
+        first.setdefault(approval_id, status)
+    return Rate(sum(status in SENDABLE for status in first.values()), len(first))

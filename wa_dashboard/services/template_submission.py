@@ -8,21 +8,19 @@ is created again.
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 import requests
 from sqlalchemy import delete, select, update
 
 from .. import clock, logs
 from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction
-from ..domain.rendering import VARIABLE, all_variables, provider_name
+from ..domain.rendering import all_variables, provider_name
 from ..domain.text import T
 from ..errors import Conflict, NotFound, NotReady
 from ..models import ProviderAccount, Template, TemplateApproval, TemplateEvent, Tenant
 from ..providers.base import (
-    Button,
     CannotBuild,
-    Header,
     Outcome,
     Provider,
     ProviderError,
@@ -30,57 +28,13 @@ from ..providers.base import (
     TemplateDraft,
 )
 from . import accounts, template_review
+from .template_drafts import to_provider_draft
 from .template_review import UNSENT, S, move, plan, read, tell, with_templates
 
 log = logs.get(__name__)
 
 LEASE_S = 180.0  # longer than the longest row of calls of one submission
 DOUBT_S = 20.0  # an unanswered creation may still be under way at the provider for that long
-
-
-# --- from our words to the provider's ---------------------------------------------------------------------------
-
-
-def to_provider_draft(template: Template) -> TemplateDraft:
-    """The version as the providers' port wants it: variables in double braces, named per version."""
-    otp = next((button for button in template.buttons if button.get("type") == "otp"), {})
-    return TemplateDraft(
-        name=provider_name(template.name, template.version),
-        language=template.language,
-        category=template.category,
-        body=_braced(template.body),
-        header=_header(template.header),
-        footer=template.footer or "",
-        buttons=[_button(button) for button in template.buttons],
-        examples=dict(template.examples),
-        type=template.type,
-        ttl_seconds=template.ttl_seconds,
-        code_expiration_minutes=otp.get("code_expiration_minutes"),
-    )
-
-
-def _braced(text: str) -> str:
-    return VARIABLE.sub(r"{{\1}}", text)
-
-
-def _header(header: dict[str, Any] | None) -> Header | None:
-    if not header:
-        return None
-    if header["format"] == "text":
-        return Header("text", text=_braced(str(header.get("text") or "")))
-    example = header.get("example") or {}
-    return Header(header["format"], link=str(example.get("link") or ""), handle=str(example.get("handle") or ""))
-
-
-def _button(button: dict[str, Any]) -> Button:
-    return Button(
-        kind=button["type"],
-        text=str(button.get("text") or ""),
-        url=_braced(str(button.get("url") or "")),
-        phone=str(button.get("phone") or ""),
-        payload=str(button.get("payload") or ""),
-        example=str(button.get("example") or ""),
-    )
 
 
 # --- sending for approval ---------------------------------------------------------------------------------------
@@ -94,6 +48,7 @@ class _Work:
     lease: datetime
     doubtful: bool
     external_id: str | None
+    siblings: list[str]
     since: datetime
     live: bool
     draft: TemplateDraft
@@ -113,8 +68,21 @@ def submit_due(limit: int = 50) -> int:
     tried = 0
     for approval_id, tenant_id in due:
         with tenant_scope(tenant_id):
-            tried += _submit(approval_id)
+            tried += _submit_safely(approval_id)
     return tried
+
+
+def _submit_safely(approval_id: str) -> bool:
+    """One template that cannot be handled (credentials that do not open) must not stop the others."""
+    try:
+        return _submit(approval_id)
+    except Exception:
+        log.exception("template_submission_broke", approval_id=approval_id)
+        with transaction():
+            db.session.execute(
+                update(TemplateApproval).where(TemplateApproval.id == approval_id).values(next_check_at=db_now(LEASE_S))
+            )
+        return True
 
 
 def _submit(approval_id: str) -> bool:
@@ -158,6 +126,7 @@ def _claim(approval_id: str) -> _Work | None:
             lease=lease,
             doubtful=interrupted or row.status == S.SUBMIT_UNKNOWN,
             external_id=row.external_id,
+            siblings=_siblings(row, account),
             since=row.created_at,
             live=account.live,
             draft=to_provider_draft(template),
@@ -177,8 +146,28 @@ def _close_call(approval_id: str) -> bool:
     return bool(open_calls)
 
 
+def _siblings(row: TemplateApproval, account: ProviderAccount) -> list[str]:
+    """What this version is called at other accounts of the provider: two numbers may share their templates."""
+    wanted = (
+        select(TemplateApproval.external_id)
+        .join(ProviderAccount, ProviderAccount.id == TemplateApproval.account_id)
+        .where(
+            TemplateApproval.template_id == row.template_id,
+            TemplateApproval.id != row.id,
+            TemplateApproval.external_id.is_not(None),
+            ProviderAccount.provider == account.provider,
+            ProviderAccount.live == account.live,
+        )
+    )
+    return [external_id for external_id in db.session.scalars(wanted) if external_id]
+
+
 def _look_then_create(work: _Work) -> TemplateAnswer:
     """What the provider has of it, else a new template. Raises ProviderError, CannotBuild."""
+    for external_id in work.siblings:
+        shared = work.provider.template_status(external_id, work.draft.name, work.draft.language)
+        if shared is not None and shared.external_id == external_id and shared.status != "draft":
+            return shared
     found = _look(work) if work.doubtful or work.external_id else None
     if found is not None and found.status != "draft":
         return found

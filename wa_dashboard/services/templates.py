@@ -18,14 +18,15 @@ from ..domain.ids import new_id
 from ..domain.lint import CATEGORY_OF, LintFinding, has_errors, lint
 from ..domain.rendering import TemplateText, provider_name
 from ..domain.starters import code_text, starters
-from ..domain.statuses import SENDABLE, TemplateStatus
+from ..domain.statuses import TemplateStatus
 from ..domain.text import T
 from ..errors import Finding, Invalid, NotFound, invalid
-from ..models import ProviderAccount, Template, TemplateApproval, TemplateEvent, Tenant
+from ..models import ProviderAccount, Template, TemplateApproval, Tenant
 from . import accounts, audit
 from .template_choice import Choice, choose, language_chain
-from .template_review import apply_news, look_again, move, poll_due
-from .template_submission import approve_now, submit_due, to_provider_draft
+from .template_drafts import to_provider_draft
+from .template_review import Rate, apply_news, approval_rate, look_again, move, poll_due, story_of
+from .template_submission import approve_now, submit_due
 
 __all__ = [
     "Choice", "Rate", "Saved", "apply_news", "approval_rate", "approvals_of", "approve_now", "choose", "find",
@@ -305,18 +306,6 @@ def approvals_of(template_ids: Sequence[str]) -> dict[str, list[TemplateApproval
     return found
 
 
-def story_of(template_id: str) -> list[tuple[TemplateEvent, str]]:
-    """What happened to a version in the order we learnt of it, each with the account's id (webhooks tell whole
-    seconds, so their times alone could put an approval before its submission)."""
-    wanted = (
-        select(TemplateEvent, TemplateApproval.account_id)
-        .join(TemplateApproval, TemplateApproval.id == TemplateEvent.approval_id)
-        .where(TemplateApproval.template_id == template_id)
-        .order_by(TemplateEvent.id)
-    )
-    return [(event, account_id) for event, account_id in db.session.execute(wanted)]
-
-
 def text_of(template: Template) -> TemplateText:
     """The version as its author wrote it, for the lint and the preview."""
     return TemplateText(
@@ -331,29 +320,3 @@ def text_of(template: Template) -> TemplateText:
         examples=dict(template.examples),
         ttl_seconds=template.ttl_seconds,
     )
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How many versions were approved among those the providers have decided about, ever."""
-
-    approved: int
-    decided: int
-
-    @property
-    def share(self) -> float | None:
-        """Between 0 and 1; None before the first decision."""
-        return self.approved / self.decided if self.decided else None
-
-
-def approval_rate() -> Rate:
-    """The approval rate of the tenant in scope: of each approval its first decision counts."""
-    decisions = db.session.execute(
-        select(TemplateEvent.approval_id, TemplateEvent.status)
-        .where(TemplateEvent.status.in_([*SENDABLE, S.REJECTED]))
-        .order_by(TemplateEvent.id)
-    )
-    first: dict[str, str] = {}
-    for approval_id, status in decisions:
-        first.setdefault(approval_id, status)
-    return Rate(sum(status in SENDABLE for status in first.values()), len(first))
