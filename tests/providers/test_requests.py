@@ -264,6 +264,30 @@ def test_twilio_form_is_exactly_the_papers():
     }
 
 
+def test_twilio_follows_the_map_it_was_given():
+    provider = account(TWILIO)
+    turned = {"order": "4", "first_name": "3", "event": "2", "ticket": "1"}
+    form = parse_qs(provider.build_send(outbound(provider, parameter_map=turned)).body.decode())
+
+    assert list(json.loads(form["ContentVariables"][0]).items()) == [
+        ("1", "T-8841"),
+        ("2", "Concert & Co"),
+        ("3", "Ștefan"),
+        ("4", "8841"),
+    ]
+
+
+def test_meta_payloads_of_quick_replies_stand_at_their_places():
+    provider = account(META)
+    body = json.loads(provider.build_send(outbound(provider, button_payloads={1: "STOP_MKT"})).body)
+
+    assert [(part["index"], part["sub_type"]) for part in body["template"]["components"][2:]] == [
+        ("0", "url"),
+        ("1", "quick_reply"),
+    ]
+    assert body["template"]["components"][3]["parameters"] == [{"type": "payload", "payload": "STOP_MKT"}]
+
+
 def test_twilio_numbers_the_draft_as_it_fills_it():
     keys = twilio_bodies.parameter_map(DRAFT)
     provider = account(TWILIO)
