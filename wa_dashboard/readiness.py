@@ -89,14 +89,17 @@ def _ask(settings: Settings, question: str) -> list[tuple[object, ...]]:
         return []
 
 
-def answers_health(host: str, port: int) -> bool:
-    """Whether ``GET /healthz`` is answered with 200 within two seconds."""
+def web_state(host: str, port: int) -> str:
+    """What ``GET /healthz`` tells within two seconds: "away", "loading" (it lives, other requests wait) or "ready"."""
     try:
         with socket.create_connection((host, port), timeout=2) as link:
             link.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            return b" 200 " in link.recv(64)
+            answer = link.recv(2048).lower()
     except OSError:
-        return False
+        return "away"
+    if b" 200 " not in answer[:16]:
+        return "away"
+    return "loading" if b"x-wa-loading" in answer else "ready"
 
 
 def listens(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from .config import ConfigError, Settings, start_sentence
 THREADS = 16
 # Less than the ten seconds that a service manager grants.
 STOP_SECONDS = 8
+LOAD_SECONDS = 30
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -78,14 +80,7 @@ def _serve(settings: Settings) -> None:
     from granian.http import HTTP1Settings
 
     if sys.platform == "linux":
-        # Imported here and inherited: the second process starts in milliseconds. Nothing of what an import makes is
-        # garbage; looking for it costs a fifth of the start.
-        multiprocessing.set_start_method("fork", force=True)
-        gc.disable()
-        from . import api, factory, web  # noqa: F401
-
-        gc.freeze()
-        gc.enable()
+        multiprocessing.set_start_method("fork", force=True)  # quick, and the default before Python 3.14
     server = Granian(
         "app:app",
         address=settings.host,
@@ -104,16 +99,59 @@ def _serve(settings: Settings) -> None:
 
 
 class _Loader:
-    """What granian calls in its second process: makes the application there, after the fork."""
+    """What granian calls in its second process, after the fork."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
 
     def __call__(self, *_: Any, **__: Any) -> Callable[..., Any]:
         die_with(self._parent)
+        return Gate(_create_app)
+
+
+class Gate:
+    """A WSGI application that listens before the real one is loaded, so that a restart refuses nobody.
+
+    Until then ``/healthz`` (the process lives) is answered here, with ``X-WA-Loading: 1``; everything else waits.
+    When loading fails, the process ends with code 1 and the reason on stderr.
+    """
+
+    def __init__(self, load: Callable[[], Callable[..., Any]]) -> None:
+        self._application: Callable[..., Any] | None = None
+        self._loaded = threading.Event()
+        threading.Thread(target=self._load, args=(load,), name="load-application", daemon=True).start()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if self._application is None:
+            if environ.get("PATH_INFO") == "/healthz":
+                start_response("200 OK", [("Content-Type", "application/json"), ("X-WA-Loading", "1")])
+                return [b'{"status":"ok"}\n']
+            self._loaded.wait(LOAD_SECONDS)
+        if self._application is None:
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "5")])
+            return [b"Starting\n"]
+        return self._application(environ, start_response)
+
+    def _load(self, load: Callable[[], Callable[..., Any]]) -> None:
+        try:
+            self._application = load()
+            self._loaded.set()
+        except BaseException:  # noqa: BLE001 — whatever it is, the process must not live on without its application
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)  # the only way out of a thread
+
+
+def _create_app() -> Callable[..., Any]:
+    # Nothing of what an import makes is garbage; looking for it costs a fifth of the start.
+    gc.disable()
+    try:
         from .factory import create_app
 
         return create_app()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def die_with(parent: int) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,10 +117,12 @@ class Supervisor:
             if facts is None:
                 facts = self._prepare(reader)
             self._wait_for_web(reader)
-            for name in self._rest():
-                self._add(self._part(name))
             if not self._ending:
                 self._greet(facts)
+            # The pages first: the other parts would only compete with them for the processor.
+            self._wait(reader, lambda: self._web_state() == "ready", 5.0)
+            for name in self._rest():
+                self._add(self._part(name))
             while not self._ending:
                 self._turn(reader, 0.5)
         finally:
@@ -173,12 +176,15 @@ class Supervisor:
         raise readiness.CannotStart(part.last_words() or f"The database could not be prepared: see {part.log}.")
 
     def _wait_for_web(self, reader: int) -> None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
         began = time.monotonic()
-        while not self._ending and not readiness.answers_health(host, self.settings.port):
+        while not self._ending and self._web_state() == "away":
             self._turn(reader, 0.02)
             if self._web.deaths >= 3 or time.monotonic() - began > 60:
                 raise readiness.CannotStart(f"The web part does not start: {self._web.last_words() or self._web.log}")
+
+    def _web_state(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        return readiness.web_state(host, self.settings.port)
 
     def _greet(self, facts: Facts) -> None:
         seconds = time.monotonic() - self._began
@@ -225,10 +231,10 @@ class Supervisor:
     def _is_ours(self, leader: int) -> bool:
         return any(part.process is not None and part.process.pid == leader for part in self._parts)
 
-    def _wait(self, reader: int, done: Any, seconds: float) -> None:
+    def _wait(self, reader: int, done: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._ending and not done() and time.monotonic() < end:
-            self._turn(reader, 0.02)
+            self._turn(reader, 0.05)
 
     # --- stopping ---
 
