@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -297,12 +297,17 @@ def insert_rows(model: type[Base], rows: Sequence[Mapping[str, Any]], *, once: S
         for row in rows:
             _check_owner(row.get("tenant_id"), _scope.get())
     insert = postgresql.insert if is_postgresql() else sqlite.insert
-    statement: Any = insert(model).values([dict(row) for row in rows])
+    statement: Any = insert(model)
+    # Rows of plain values are parameters of one statement that SQLAlchemy compiles once; the database's clock
+    # among them makes every row an expression of its own.
+    plain = not any(isinstance(value, ClauseElement) for row in rows for value in row.values())
+    if not plain:
+        statement = statement.values([dict(row) for row in rows])
     if once:
         statement = statement.on_conflict_do_nothing(index_elements=list(once))
-    key = inspect(model).primary_key[0]
-    statement = statement.returning(key)
-    return list(db.session.scalars(statement, execution_options={"wa_checked": True}))
+    statement = statement.returning(inspect(model).primary_key[0])
+    parameters = [dict(row) for row in rows] if plain else None
+    return list(db.session.scalars(statement, parameters, execution_options={"wa_checked": True}))
 
 
 def upsert(model: type[Base], row: Mapping[str, Any], *, key: Sequence[str], update: Sequence[str]) -> None:
@@ -310,11 +315,14 @@ def upsert(model: type[Base], row: Mapping[str, Any], *, key: Sequence[str], upd
     if issubclass(model, TenantRow):
         _check_owner(row.get("tenant_id"), _scope.get())
     insert = postgresql.insert if is_postgresql() else sqlite.insert
-    statement: Any = insert(model).values(dict(row))
+    statement: Any = insert(model)
+    plain = not any(isinstance(value, ClauseElement) for value in row.values())
+    if not plain:
+        statement = statement.values(dict(row))
     statement = statement.on_conflict_do_update(
         index_elements=list(key), set_={column: statement.excluded[column] for column in update}
     )
-    db.session.execute(statement, execution_options={"wa_checked": True})
+    db.session.execute(statement, [dict(row)] if plain else None, execution_options={"wa_checked": True})
 
 
 def wait_for_locks(seconds: float) -> None:
