@@ -389,7 +389,7 @@ def test_a_batch_of_a_thousand_is_read_in_slices(client, tenant, speaker):
     messages = [under_way(tenant, f"A-{number}") for number in range(40)]
     said = [
         speaker.status(status, f"{message.id}.1", f"wamid.{message.id}", at_of(status) + timedelta(seconds=again))
-        for again in range(8)
+        for again in range(4)
         for message in messages
         for status in ("delivered", "sent", "read")
     ]

@@ -46,23 +46,24 @@ def process(limit: int = 200) -> int:
     """
     handled = 0
     tried: set[str] = set()
+    parsed: dict[str, list[Item]] = {}
     while handled < limit and _is_anything_due(tried):
         size = min(BATCH, limit - handled)
-        picked, ended = _patiently(lambda size=size: _batch(size, tried))  # type: ignore[misc]
+        picked, ended = _patiently(lambda size=size: _batch(size, tried, parsed))  # type: ignore[misc]
         if not picked:
             break
         handled += ended
     return handled
 
 
-def _batch(size: int, tried: set[str]) -> tuple[int, int]:
+def _batch(size: int, tried: set[str], parsed: dict[str, list[Item]]) -> tuple[int, int]:
     """One transaction over a few posts: how many were picked up, how many came to an end."""
     with all_tenants("whoever reads webhooks reads everybody's"), transaction():
         events = db.session.scalars(
             _due(tried).order_by(WebhookEvent.received_at).limit(size).with_for_update(skip_locked=True),
             execution_options={"populate_existing": True},
         ).all()
-        reading = _Reading(_RETRIED)
+        reading = _Reading(_RETRIED, parsed)
         reading.open(events, MOST_TASKS)
         ended = reading.run(time.monotonic() + SLICE_S)
         reading.whose.note_signs_of_life()
@@ -120,12 +121,16 @@ class _Task:
 
 
 class _Reading:
-    """What one transaction does: opens posts, deals with their items, closes the posts that are complete."""
+    """What one transaction does: opens posts, deals with their items, closes the posts that are complete.
 
-    def __init__(self, again: frozenset[str], *, replaying: bool = False) -> None:
+    ``parsed`` is kept from one transaction to the next, so that a large post is not parsed for each of its slices.
+    """
+
+    def __init__(self, again: frozenset[str], parsed: dict[str, list[Item]], *, replaying: bool = False) -> None:
         self.whose = Whose()
         self.counts: Counter[str] = Counter()
         self._again = again
+        self._parsed = parsed
         self._replaying = replaying
         self._tasks: list[_Task] = []
         self._whole: list[WebhookEvent] = []
@@ -164,7 +169,7 @@ class _Reading:
     def _todo(self, event: WebhookEvent) -> list[_Task]:
         try:
             with savepoint():
-                items = self.whose.provider(event.account_id).parse_webhook(_as_it_came(event))
+                items = self._items(event)
                 owners = self.whose.owners(event, items)
                 accounts = {event.account_id, *(account.id for account in owners if account)}
                 known = news.known(accounts, items)
@@ -177,6 +182,15 @@ class _Reading:
             return self._new_tasks(event, zip(items, owners, strict=True), known)
         self._ended.append(event.id)
         return []
+
+    def _items(self, event: WebhookEvent) -> list[Item]:
+        items = self._parsed.get(event.id)
+        if items is None:
+            items = self.whose.provider(event.account_id).parse_webhook(_as_it_came(event))
+            if len(items) > MOST_TASKS:
+                self._parsed.clear()
+                self._parsed[event.id] = items
+        return items
 
     def _new_tasks(
         self,
@@ -310,7 +324,7 @@ def _reread(event_id: str, dry_run: bool) -> Counter[str]:
                 .execution_options(populate_existing=True)
             ).one()
             event.tries = 0
-            reading = _Reading(_REPLAYED, replaying=True)
+            reading = _Reading(_REPLAYED, {}, replaying=True)
             reading.open([event], float("inf"))
             reading.run(float("inf"))
             counts.update(reading.counts)
