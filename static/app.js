@@ -1,20 +1,18 @@
-/* What markup alone cannot do; every page works without this file. */
 (() => {
   const $ = (s, r = document) => r.querySelector(s), all = (s, r = document) => [...r.querySelectorAll(s)];
-  const on = (name, f, where = document) => where.addEventListener(name, f);
+  const on = (name, f) => document.addEventListener(name, f);
   const say = $("body").dataset;
 
   const toast = (text, tone = "", lasts = 6000) => {
-    const place = $("#toasts");
-    if (!place || !text) return;
+    if (!text) return;
     const box = document.createElement("div");
     box.className = "toast " + tone;
     box.textContent = text;
-    place.replaceChildren(box);
+    $("#toasts").replaceChildren(box);
     setTimeout(() => box.remove(), lasts);
   };
 
-  on("htmx:configRequest", (e) => { e.detail.headers["X-CSRFToken"] = $('meta[name="csrf-token"]')?.content ?? ""; });
+  on("htmx:configRequest", (e) => { e.detail.headers["X-CSRFToken"] = $("meta[name=csrf-token]").content; });
   on("htmx:beforeRequest", (e) => { if (document.hidden && e.detail.elt.matches("[data-poll]")) e.preventDefault(); });
   on("visibilitychange", () => { if (!document.hidden) all("[data-poll]").forEach((el) => window.htmx?.trigger(el, "wake")); });
   on("toast", (e) => toast(e.detail.text ?? e.detail.value, e.detail.tone));
@@ -22,6 +20,7 @@
     if (e.detail.xhr.status >= 500 && !e.detail.elt.matches("[data-poll]"))
       toast(say.failed + " " + (e.detail.xhr.getResponseHeader("X-Request-Id") ?? ""), "bad", 12000);
   });
+  on("htmx:afterRequest", (e) => { if (e.detail.successful && e.target.matches("[data-clear]")) e.target.reset(); });
   on("htmx:sendError", () => toast(say.offline, "bad", 12000));
 
   const fresh = (root) => {

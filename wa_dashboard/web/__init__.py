@@ -8,6 +8,7 @@ from htmx_flask import Htmx
 from htmx_flask.requests import HtmxAwareRequest
 
 from ..config import Settings
+from ..services.tenants import SESSION_LIFE
 from .assets import STATIC, asset_url, assets
 from .errors import install_errors
 from .formats import install_formats
@@ -15,6 +16,7 @@ from .headers import install_headers
 from .i18n import install_i18n
 from .looks import MESSAGE_LOOKS, TEMPLATE_LOOKS
 from .shell import links, shell
+from .tries import install_tries
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -53,6 +55,8 @@ def init_app(app: Flask) -> None:
         SESSION_COOKIE_NAME="__Host-wa-session" if https else "wa-session",
         SESSION_COOKIE_SECURE=https,
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=SESSION_LIFE,
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=https,
@@ -69,10 +73,12 @@ def init_app(app: Flask) -> None:
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _load_views()
+    if settings is not None:
+        install_tries(app, settings)
     app.register_blueprint(assets)
     app.register_blueprint(web)
 
 
 def _load_views() -> None:
     """Import the modules whose views register themselves on the blueprint; they in turn import this one."""
-    from . import language  # noqa: F401
+    from . import auth, connect, language, messages, overview, send_test, templates, test_phone  # noqa: F401

@@ -19,7 +19,7 @@ from ..clock import now
 from ..domain.phone import mask
 from .i18n import formats, zone
 from .shell import shell
-from .whatsapp_text import to_html
+from .whatsapp_text import to_html, to_plain
 
 NOTHING = "–"
 MICROS = Decimal(1_000_000)
@@ -126,6 +126,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "money": money,
     "phone": phone,
     "wa": to_html,
+    "plain": to_plain,
 }
 
 

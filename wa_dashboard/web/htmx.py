@@ -18,7 +18,7 @@ def wants_fragment() -> bool:
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
-def render(page: str, fragment: str, **context: Any) -> str:
+def render(page: str, fragment: str, /, **context: Any) -> str:
     """Template ``fragment`` for htmx, the whole ``page`` (which includes the fragment) for everybody else."""
     return render_template(fragment if wants_fragment() else page, **context)
 

@@ -50,7 +50,8 @@ PLACES = (
     Place("web.overview", T("Overview"), "overview"),
     Place("web.messages", T("Messages"), "message", ("web.message",)),
     Place("web.templates", T("Templates"), "template", ("web.template",)),
-    Place("web.test_phone", T("Test phone"), "phone", test_only=True, short=T("Phone")),
+    Place("web.test_phone", T("Test phone"), "phone", ("web.phone_of",), test_only=True, short=T("Phone")),
+    Place("web.connect", T("Connect your shop"), "plug"),
 )
 
 NOBODY = Shell()

@@ -1,0 +1,331 @@
+"""Messages: the list people search in, and one message's whole story."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from flask import Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from .. import clock
+from ..domain.failures import explain
+from ..domain.statuses import WAITING, MessageType, Status
+from ..domain.story import PROVIDERS, in_words
+from ..domain.text import T
+from ..errors import Conflict, Invalid
+from ..services import by_hand, cancelling, templates
+from ..services import messages as read
+from ..services.accounts import settings
+from ..services.messages import Filters, Found, Line, Story
+from ..services.paging import Place, WrongCursor, read_cursor, write_cursor
+from . import web
+from .access import may, me, requires, say_next
+from .htmx import render
+from .looks import MESSAGE_LOOKS
+
+PER_PAGE = 50
+QUIET = timedelta(minutes=3)  # after so long without a change a message's page stops asking
+WATCHED = timedelta(minutes=30)  # so long the list asks for newer messages
+STOP_POLLING = 286  # htmx's own: swap this, then ask no more
+NEW_MOST = 100
+
+KINDS: dict[str, T] = {
+    MessageType.ORDER_CONFIRM: T("Order confirmation"),
+    MessageType.REMINDER: T("Reminder"),
+    MessageType.PROMO: T("Offer"),
+    MessageType.OTP: T("Code"),
+}
+_ASKED = ("q", "status", "type", "template", "provider", "from", "to", "mode")
+
+
+# --- the list ---------------------------------------------------------------------------------------------------
+
+
+@web.get("/messages")
+@requires("see")
+def messages() -> str:
+    """The list, or its results alone for htmx."""
+    asked = _asked()
+    filters, wrong = _filters(asked)
+    place = _place(asked)
+    page = read.search(me().tenant, filters, place, PER_PAGE)
+    newest = page.rows[0].message.created_at if page.rows else clock.now()
+    context: dict[str, Any] = {
+        "page": page,
+        "asked": asked,
+        "errors": wrong,
+        "count": read.count(me().tenant, filters),
+        "totals": read.totals(me().tenant, filters),
+        "most": read.COUNTED_TO,
+        "newer": _link(asked, page.prev),
+        "older": _link(asked, page.next),
+        "chips": _chips(asked),
+        "filtered": bool(asked),
+        "watch": _watch(asked, newest) if place is None and "to" not in asked else None,
+        "kinds": KINDS,
+        "retention": me().tenant.retention_days,
+    }
+    return render("messages/list.html", "messages/results.html", **context, **_choices())
+
+
+@web.get("/messages/new")
+@requires("see")
+def new_messages() -> Response | str:
+    """How many came since ``since`` (micro-seconds of the newest that is shown); 204 for none."""
+    asked = _asked()
+    since = request.args.get("since", "")
+    if not (since.isdigit() and len(since) < 18):
+        return Response(status=204)
+    filters, _ = _filters(asked)
+    after = datetime.fromtimestamp(0, clock.now().tzinfo) + timedelta(microseconds=int(since) + 1)
+    count = read.count(me().tenant, replace(filters, created_from=max(after, filters.created_from or after)))
+    watched = request.args.get("watched", "")
+    over = not watched.isdigit() or clock.now().timestamp() - int(watched[:12]) > WATCHED.total_seconds()
+    shown = render_template("messages/new.html", new=count, most=NEW_MOST, url=_url(asked))
+    if not count and not over:
+        return Response(status=204)
+    return Response(shown if count else "", status=STOP_POLLING if over else 200)
+
+
+def _asked() -> dict[str, str]:
+    """The filters of the address, without the empty ones."""
+    return {name: value for name in _ASKED if (value := request.args.get(name, "").strip()[:200])}
+
+
+def _filters(asked: Mapping[str, str]) -> tuple[Filters, dict[str, str]]:
+    """What the list shows, and sentences about what could not be understood (which is then left out)."""
+    tenant, wrong = me().tenant, dict[str, str]()
+    first, last = _day(asked, "from", wrong), _day(asked, "to", wrong)
+    status = asked.get("status", "")
+    kind = asked.get("type", "")
+    filters = Filters(
+        status=(status,) if status in set(Status) else (),
+        type=(kind,) if kind in KINDS else (),
+        template=(asked["template"],) if "template" in asked else (),
+        provider=(asked["provider"],) if asked.get("provider") in PROVIDERS else (),
+        created_from=_midnight(first) if first else None,
+        created_to=_midnight(last + timedelta(days=1)) if last else None,
+        live=tenant.live and asked.get("mode") != "test",
+        q=asked.get("q", ""),
+    )
+    return filters, wrong
+
+
+def _day(asked: Mapping[str, str], name: str, wrong: dict[str, str]) -> date | None:
+    if name not in asked:
+        return None
+    try:
+        found = date.fromisoformat(asked[name])
+    except ValueError:
+        found = None
+    if found is None or not 2000 <= found.year <= 2999:
+        wrong[name] = T("Write the date as year-month-day, such as 2026-11-23.")
+        return None
+    return found
+
+
+def _midnight(day: date) -> datetime:
+    """The day's first moment in the tenant's zone."""
+    return datetime.combine(day, time(), ZoneInfo(me().tenant.timezone)).astimezone(clock.now().tzinfo)
+
+
+def _list_name(asked: Mapping[str, str]) -> str:
+    return json.dumps(["web.messages", me().tenant.id, sorted(asked.items())])
+
+
+def _place(asked: Mapping[str, str]) -> Place | None:
+    """Where the page begins; a place of another list, or none that is one, is the beginning."""
+    try:
+        return read_cursor(request.args.get("at", ""), settings().secret_key, _list_name(asked))
+    except (WrongCursor, ValueError):
+        return None
+
+
+def _link(asked: Mapping[str, str], place: Place | None) -> str | None:
+    return _url(asked, at=write_cursor(place, settings().secret_key, _list_name(asked))) if place else None
+
+
+def _url(asked: Mapping[str, str], **more: str) -> str:
+    query = urlencode({**asked, **more})
+    return f"{url_for('web.messages')}?{query}" if query else url_for("web.messages")
+
+
+def _watch(asked: Mapping[str, str], newest: datetime) -> str:
+    micros = (newest - datetime.fromtimestamp(0, newest.tzinfo)) // timedelta(microseconds=1)
+    query = {**asked, "since": str(micros), "watched": str(int(clock.now().timestamp()))}
+    return f"{url_for('web.new_messages')}?{urlencode(query)}"
+
+
+def _chips(asked: Mapping[str, str]) -> list[tuple[T, str]]:
+    """The filters in force, each with the address of the list without it."""
+    said: dict[str, T] = {}
+    if asked.get("status") in MESSAGE_LOOKS:
+        said["status"] = T("Status: %(what)s", what=MESSAGE_LOOKS[asked["status"]].word)
+    if asked.get("type") in KINDS:
+        said["type"] = T("Kind: %(what)s", what=KINDS[asked["type"]])
+    if "template" in asked:
+        said["template"] = T("Template: %(what)s", what=asked["template"])
+    if asked.get("provider") in PROVIDERS:
+        said["provider"] = T("Provider: %(what)s", what=PROVIDERS[asked["provider"]])
+    if "from" in asked:
+        said["from"] = T("From: %(what)s", what=asked["from"])
+    if "to" in asked:
+        said["to"] = T("Until: %(what)s", what=asked["to"])
+    rest = [(text, {key: value for key, value in asked.items() if key != name}) for name, text in said.items()]
+    return [(text, _url(others)) for text, others in rest]
+
+
+def _choices() -> dict[str, list[tuple[str, str]]]:
+    """What the selects offer."""
+    names = sorted({template.name for template in templates.listed()})
+    return {
+        "statuses": [("", T("All")), *((key, look.word) for key, look in MESSAGE_LOOKS.items())],
+        "types": [("", T("All")), *((str(key), word) for key, word in KINDS.items())],
+        "template_names": [("", T("All")), *((name, name) for name in names)],
+        "providers": [("", T("All")), *PROVIDERS.items()],
+    }
+
+
+# --- one message ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the story, for `components/timeline.html`."""
+
+    title: T
+    icon: str
+    tone: str
+    at: datetime | None
+    gap: timedelta | None = None
+    detail: T | None = None
+    ahead: bool = False
+
+
+_ICONS: dict[str, tuple[str, str]] = {
+    "created": ("key", "wait"),
+    "asked": ("key", "wait"),
+    "consent": ("shield", "good"),
+    "consent_checked": ("shield", "good"),
+    "queued": ("hourglass", "wait"),
+    "attempt": ("send", "info"),
+    "throttled": ("hourglass", "warn"),
+    "retrying": ("refresh", "warn"),
+    "account_held": ("pause", "warn"),
+    "template_unavailable": ("pause", "warn"),
+    "uncertain": ("help", "warn"),
+    "sent_again": ("refresh", "warn"),
+    "requeued": ("refresh", "info"),
+    "accepted": ("check", "info"),
+    "sent": ("check", "info"),
+    "delivered": ("checks", "good"),
+    "read": ("eye", "good"),
+    "failed": ("x-circle", "bad"),
+    "unconfirmed": ("help", "warn"),
+    "dead_letter": ("alert", "bad"),
+    "skipped": ("skip", "off"),
+    "cancelled": ("ban", "off"),
+    "cancel_requested": ("ban", "warn"),
+    "expired": ("clock", "off"),
+    "charged": ("ticket", "off"),
+}
+_AHEAD: dict[str, tuple[T, ...]] = {
+    Status.QUEUED: (T("Sent by WhatsApp"), T("Arrived on the phone")),
+    Status.SENDING: (T("Sent by WhatsApp"), T("Arrived on the phone")),
+    Status.ACCEPTED: (T("Sent by WhatsApp"), T("Arrived on the phone")),
+    Status.SENT: (T("Arrived on the phone"),),
+    Status.DELIVERED: (T("Read"),),
+}
+
+
+@web.get("/messages/<message_id>")
+@requires("see")
+def message(message_id: str) -> Response | str:
+    """The message as it was sent, and what happened to it. htmx gets the part that changes, or 204."""
+    story = read.story(me().tenant, message_id)
+    mark = f"{story.message.updated_at.timestamp():.6f}.{len(story.lines)}"
+    polls = _is_moving(story)
+    if polls and request.args.get("have") == mark:
+        return Response(status=204)
+    return render(
+        "messages/one.html",
+        "messages/story.html",
+        story=story,
+        message=story.message,
+        bubble=story.found.bubble,
+        steps=steps_of(story),
+        kinds=KINDS,
+        waits_because=in_words(story.message.reason) if story.message.status in WAITING else None,
+        trouble=_trouble(story.found),
+        can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
+        can_send_again=may("send") and by_hand.may_send_again(story.message),
+        providers=PROVIDERS,
+        polls=polls,
+        mark=mark,
+    )
+
+
+@web.post("/messages/<message_id>/cancel")
+@requires("send")
+def cancel_message(message_id: str) -> AnyResponse:
+    """Stop it if it has not left."""
+    try:
+        stopped = cancelling.cancel(me().tenant, message_id, me().actor)
+    except Conflict:
+        say_next(T("Too late: it has left already."), "warn")
+    else:
+        if stopped:
+            say_next(T("Stopped. Nothing was sent."))
+        else:
+            say_next(T("It is on its way right now; we will not try again if this try fails."), "warn")
+    return redirect(url_for("web.message", message_id=message_id), code=303)
+
+
+@web.post("/messages/<message_id>/again")
+@requires("send")
+def send_message_again(message_id: str) -> AnyResponse:
+    """One more try for what did not arrive."""
+    try:
+        by_hand.send_again(me(), message_id)
+        say_next(T("It is in the queue again."))
+    except Invalid:
+        say_next(T("Not sent: the person has asked for no more messages of this kind."), "warn")
+    except Conflict as problem:
+        say_next(problem.detail, "warn")
+    return redirect(url_for("web.message", message_id=message_id), code=303)
+
+
+def steps_of(story: Story) -> list[Step]:
+    """The story, and what is still to come if all goes well."""
+    found = [_step(line) for line in story.lines]
+    for text in _AHEAD.get(story.message.status, ()):
+        icon = "eye" if text == "Read" else "checks" if text.startswith("Arrived") else "check"
+        found.append(Step(text, icon, "off", None, ahead=True))
+    return found
+
+
+def _step(line: Line) -> Step:
+    icon, tone = _ICONS.get(line.kind, ("dot", "wait"))
+    again = line.detail.get("resend_reason")
+    return Step(line.text, icon, tone, line.at, line.gap, T("Reason: %(why)s", why=str(again)) if again else None)
+
+
+def _trouble(found: Found) -> Any:
+    """Why it did not arrive and what to do; None while nothing is wrong."""
+    message = found.message
+    if message.status not in (Status.FAILED, Status.DEAD_LETTER):
+        return None
+    return explain(message.error_class, message.error_code)
+
+
+def _is_moving(story: Story) -> bool:
+    """Will something still happen by itself, soon?"""
+    status = story.message.status
+    if status in WAITING:
+        return True
+    still = status in (Status.ACCEPTED, Status.SENT, Status.DELIVERED)
+    return still and clock.now() - story.message.updated_at < QUIET

@@ -1,0 +1,169 @@
+"""The first page: what needs somebody, what comes next, the week's numbers, and the first steps."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from .. import clock
+from ..domain.failures import explain
+from ..domain.text import T
+from ..services import overview as numbers
+from ..services.overview import Needs, Started, Week
+from . import web
+from .access import me, requires
+
+MOVING = timedelta(minutes=2)  # so long after the last change the numbers are asked for every five seconds
+WATCHED = timedelta(minutes=20)  # then slowly, and after so long not at all
+FAST, SLOW = "every 5s, wake", "every 30s, wake"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A first step, for `components/started.html`."""
+
+    title: T
+    text: T
+    done: bool
+    url: str
+    action: T
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that needs a person, for `components/notice.html`."""
+
+    text: T
+    url: str
+    action: T
+    tone: str = "warn"
+
+
+@web.get("/")
+@requires("see")
+def home() -> AnyResponse:
+    """The bare address leads to the overview."""
+    return redirect(url_for("web.overview"), code=303)
+
+
+@web.get("/overview")
+@requires("see")
+def overview() -> str:
+    """The whole page, complete without a script."""
+    tenant, live = me().tenant, me().tenant.live
+    first = numbers.started(tenant)
+    return render_template(
+        "overview/show.html",
+        steps=steps_of(first, test_mode=not live),
+        all_done=first.all_done,
+        todo=items_of(numbers.needs(tenant, live)),
+        coming=[(send, interval_in_words(send.interval)) for send in numbers.next_sends(tenant, live)],
+        **_week(),
+    )
+
+
+@web.get("/overview/numbers")
+@requires("see")
+def overview_numbers() -> Response | str:
+    """The week's numbers alone; 204 while they are what the page shows already."""
+    context = _week()
+    if request.args.get("have") == context["mark"]:
+        return Response(status=204)
+    return render_template("overview/numbers.html", **context)
+
+
+@web.get("/overview/needs")
+@requires("see")
+def overview_needs() -> str:
+    """What needs somebody, alone."""
+    return render_template("overview/needs.html", todo=items_of(numbers.needs(me().tenant, me().tenant.live)))
+
+
+def _week() -> dict[str, object]:
+    """The numbers, how often to ask for them again, and a mark that changes when either does."""
+    found = numbers.week(me().tenant, me().tenant.live)
+    asked = request.args.get("watched", "")
+    watched = int(asked) if asked.isdigit() and len(asked) < 12 else int(clock.now().timestamp())
+    poll = _pace(found, watched)
+    mark = hashlib.sha256(repr((found, poll)).encode()).hexdigest()[:16]
+    return {"week": found, "poll": poll, "watched": watched, "mark": mark}
+
+
+def _pace(found: Week, watched: int) -> str | None:
+    now = clock.now()
+    if found.newest_change is not None and now - found.newest_change < MOVING:
+        return FAST
+    return SLOW if now.timestamp() - watched < WATCHED.total_seconds() else None
+
+
+def steps_of(first: Started, *, test_mode: bool) -> list[Step]:
+    """The five first steps, each with its link."""
+    provider = (
+        T("You are in test mode: a simulated sender is ready, and nobody receives anything.")
+        if test_mode
+        else T("Add the account of your WhatsApp provider.")
+    )
+    return [
+        Step(T("Stay in test mode or connect a provider"), provider, first.account, url_for("web.connect"),
+             T("See how")),
+        Step(T("Make a template"), T("Six texts in Romanian and English are waiting; install them with one click."),
+             first.template, url_for("web.templates"), T("Choose texts")),
+        Step(T("Add people"), T("People come with their first order, together with what they agreed to."),
+             first.people, url_for("web.connect", _anchor="people"), T("See how")),
+        Step(T("Send yourself a test"), T("One message to the test phone; nobody else gets it.") if test_mode
+             else T("One message to your own number."), first.test, url_for("web.send_test"), T("Send a test")),
+        Step(T("Create an event"), T("Your shop names the event in the order; reminders then plan themselves."),
+             first.event, url_for("web.connect", _anchor="event"), T("Show the line")),
+    ]  # fmt: skip
+
+
+def items_of(found: Needs) -> list[Item]:
+    """A sentence and a link for each thing that needs a person."""
+    items = [
+        Item(
+            T("The sender “%(label)s” has stopped. %(why)s", label=held.label, why=explain(held.reason, None).reason),
+            url_for("web.messages", status="queued"),
+            T("See what waits"),
+            "bad",
+        )
+        for held in found.held
+    ]
+    items += [
+        Item(_template_sentence(each.status, each.name, each.language),
+             url_for("web.template", template_id=each.template_id), T("See why"), "bad")
+        for each in found.templates
+    ]  # fmt: skip
+    if found.stuck:
+        text = T("1 message is stuck.") if found.stuck == 1 else T("Stuck messages: %(count)s.", count=found.stuck)
+        items.append(Item(text, url_for("web.messages", status="dead_letter"), T("Look at them"), "bad"))
+    items += [
+        Item(T("“%(label)s” sends, but no receipts come back. Check the webhook address at the provider.", label=label),
+             url_for("web.connect", _anchor="webhook"), T("Show the address"))
+        for label in found.silent
+    ]  # fmt: skip
+    if found.unreadable:
+        text = T("Webhooks we could not read: %(count)s. They are kept and can be read again.", count=found.unreadable)
+        items.append(Item(text, url_for("web.connect", _anchor="webhook"), T("See how")))
+    return items
+
+
+def _template_sentence(status: str, name: str, language: str) -> T:
+    words = {
+        "rejected": T("The template “%(name)s” (%(language)s) was rejected.", name=name, language=language),
+        "paused": T("The template “%(name)s” (%(language)s) is paused.", name=name, language=language),
+    }
+    return words.get(status) or T("The template “%(name)s” (%(language)s) was disabled.", name=name, language=language)
+
+
+def interval_in_words(interval: str) -> T:
+    """``D-3`` → three days before; ``H-2`` → hours before; ``D+1`` → after."""
+    unit, sign, number = interval[:1], interval[1:2], interval[2:]
+    if unit == "H":
+        return T("%(count)s h before", count=number)
+    if sign == "+":
+        return T("Day after") if number == "1" else T("%(count)s days after", count=number)
+    if number == "0":
+        return T("Same day")
+    return T("Day before") if number == "1" else T("%(count)s days before", count=number)
