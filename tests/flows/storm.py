@@ -18,7 +18,7 @@ import requests
 
 from tests.support.servers import DOOR, clean_environ, free_port, wait_until
 
-PACE = "lease=6,connect=1,read=1.5,grace=3,margin=2,hold=15,long_hold=20,base=0.3,cap=4,tick=0.5"
+PACE = "lease=6,connect=1,read=1.5,grace=3,margin=5,hold=120,long_hold=180,base=0.3,cap=4,tick=0.5"
 
 
 class Process:
@@ -195,6 +195,12 @@ class Installation:
             self.processes[name].kill(only_parent=name.startswith("worker") and self.rng.random() < 0.3)
             self.processes[name].start()
 
+    def story(self, message_id: str) -> list[str]:
+        """The message's events, for whoever reads a failure."""
+        url = f"{self.url}/api/wa/messages/{self.tenant}/{message_id}"
+        answer = requests.get(url, headers=self.headers, timeout=30).json()
+        return [json.dumps(each, ensure_ascii=False) for each in answer.get("events", [answer])]
+
     def ledger(self) -> Counter:
         """How often the provider accepted each message, by our id."""
         lines = requests.get(f"{self.sim}/_sim/ledger", timeout=30).text.splitlines()
@@ -203,7 +209,7 @@ class Installation:
     def counts(self) -> Counter:
         """Messages by status, as the API tells."""
         found, url = Counter(), f"{self.url}/api/wa/messages/{self.tenant}?limit=200"
-        ids: list[str] = []
+        ids: dict[str, str] = {}
         cursor = None
         while True:
             page = requests.get(url, params={"cursor": cursor} if cursor else {}, headers=self.headers, timeout=30)
@@ -213,11 +219,15 @@ class Installation:
             data = page.json()
             for item in data["data"]:
                 found[item["status"]] += 1
-                ids.append(item["id"])
+                ids[item["id"]] = item["status"]
             cursor = data["page"]["next"]
             if not cursor:
                 self.ids = ids
                 return found
+
+    def ids_with(self, *statuses: str) -> list[str]:
+        """Messages that were in one of these statuses when `counts` last looked."""
+        return [message_id for message_id, status in self.ids.items() if status in statuses]
 
     def stop(self) -> None:
         for name in [n for n in self.processes if n != "simulator"] + ["simulator"]:

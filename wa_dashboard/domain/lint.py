@@ -146,7 +146,7 @@ def _body(draft: TemplateText) -> Iterator[LintFinding]:
         message = T("Two variables stand side by side.")
         yield _error("T006", "/body", message, T("Put a word between the two."))
     yield from _braces(draft.body, "/body")
-    if places and len(_WORD.findall(VARIABLE.sub(" ", bare))) < 2 * len(places) + 1:
+    if places and len(_WORD.findall(VARIABLE.sub(" ", bare))) < 2 * len(places):
         message = T("The text has many variables for so few words; WhatsApp often refuses that.")
         yield LintFinding("T011", "warning", "/body", message, T("Write a few more words around the variables."))
 

@@ -88,7 +88,7 @@ def _outbound(
     return OutboundTemplate(
         correlation_id=f"{message.id}.{attempt_no}",
         to=contact.phone,
-        template_name=template.name,
+        template_name=rendering.provider_name(template.name, template.version),
         language=template.language,
         parameters=values,
         body_variables=rendering.body_variables(template),

@@ -11,7 +11,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import lifecycle
+from . import lifecycle, templates
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -166,6 +166,8 @@ def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Ou
         hold_account(account, outcome)
         retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
     elif outcome.error_class == "template" and outcome.code not in _CONTENT_CODES:
+        if message.template_id:
+            templates.look_again(message.template_id, account.id)
         retry(
             row,
             message,

@@ -19,16 +19,16 @@ log = logs.get(__name__)
 # KEYS: epoch, then one log a rule. ARGV: wanted, a unique name, then limit and window (ms) of each rule.
 # Redis' own clock is the only one. Nothing is taken unless all rules agree; -1: the logs were lost, fill them first.
 _TAKE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return {-1, 0} end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {-1, 0, 0} end
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local granted = tonumber(ARGV[1]); local wait = 0
+local granted = tonumber(ARGV[1]); local wait = 0; local binding = 0
 for i = 2, #KEYS do
   local limit, window = tonumber(ARGV[i * 2 - 1]), tonumber(ARGV[i * 2])
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - window)
   local free = limit - redis.call('ZCARD', KEYS[i])
   if free < tonumber(ARGV[1]) then
     local nth = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
-    if nth[2] then local w = tonumber(nth[2]) + window - now + 1; if w > wait then wait = w end end
+    if nth[2] then local w = tonumber(nth[2]) + window - now + 1; if w > wait then wait = w; binding = i - 1 end end
   end
   if free < granted then granted = math.max(free, 0) end
 end
@@ -36,7 +36,7 @@ for n = 1, granted do
   for i = 2, #KEYS do redis.call('ZADD', KEYS[i], now, ARGV[2] .. ':' .. n) end
 end
 for i = 2, #KEYS do redis.call('PEXPIRE', KEYS[i], tonumber(ARGV[i * 2]) + 60000) end
-return {granted, wait}
+return {granted, wait, binding}
 """
 
 
@@ -83,15 +83,15 @@ def _take_from_redis(tenant: Tenant, live: bool, wanted: int, rules: list[Rule])
     arguments: list[str | int] = [wanted, new_id("tok")]
     for rule in rules:
         arguments += [rule.limit, rule.seconds * 1000]
-    granted, wait = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
+    granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
     if granted < 0:
-        _refill(client, tenant, live, stem, rules)
-        granted, wait = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
-    tightest = min(rules, key=lambda rule: rule.limit / rule.seconds)
-    return Grant(max(int(granted), 0), max(int(wait), 0) / 1000, tightest.name if wait else None)
+        _refill(client, live, stem, rules)
+        granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
+    rule = rules[int(binding) - 1].name if binding else None
+    return Grant(max(int(granted), 0), max(int(wait), 0) / 1000, rule)
 
 
-def _refill(client: redis.Redis, tenant: Tenant, live: bool, stem: str, rules: list[Rule]) -> None:
+def _refill(client: redis.Redis, live: bool, stem: str, rules: list[Rule]) -> None:
     """A flushed Redis has forgotten what was sent: the attempts have not."""
     now = clock_of_database()
     longest = max(rule.seconds for rule in rules)

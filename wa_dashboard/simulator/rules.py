@@ -249,7 +249,7 @@ def _body(part: dict[str, Any], form: str, samples: dict[str, str] | None) -> No
     if re.search(r"\}\}\s*\{\{", text):
         raise wrong(BODY, "Variables side by side", "Two variables need words between them.")
     words = len(re.findall(r"\w+", VARIABLE.sub(" ", text)))
-    if places and words < 2 * len(places) + 1:
+    if places and words < 2 * len(places):
         raise wrong(RATIO, "Too many variables", "This template has too many variables for its length.")
     _check_samples(part, names, form, "body", BODY, samples)
 
