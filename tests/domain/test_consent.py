@@ -101,7 +101,7 @@ def test_a_start_brings_back_what_a_stop_took_and_no_more(history, marketing, re
 
 
 def test_a_refusal_in_words():
-    detail = {"purpose": "marketing", "at": DAY.isoformat(), "source": "whatsapp_reply", "word": "Stop"}
+    detail = {"purpose": "marketing", "when": DAY.isoformat(), "source": "whatsapp_reply", "word": "Stop"}
     assert skip_sentence("opted_out", detail) == "opted out on 3 Nov 2026 by WhatsApp reply Stop"
     assert skip_sentence("opted_out", detail, "Europe/Bucharest").startswith("opted out on 4 Nov 2026")
     assert skip_sentence("not_opted_in", {"purpose": "marketing"}) == "has not agreed to promotions"
@@ -111,5 +111,5 @@ def test_every_source_and_purpose_has_a_sentence():
     from wa_dashboard.domain.consent import Source
 
     for source in Source:
-        assert "3 Nov 2026" in skip_sentence("opted_out", {"at": DAY.isoformat(), "source": source})
+        assert "3 Nov 2026" in skip_sentence("opted_out", {"when": DAY.isoformat(), "source": source})
     assert len({skip_sentence("not_opted_in", {"purpose": purpose}) for purpose in PURPOSES}) == 3

@@ -61,7 +61,7 @@ def statuses(states: Mapping[str, Said]) -> dict[str, str]:
 class Refusal:
     """Why somebody is left out. ``reason``: ``not_opted_in`` or ``opted_out``; ``purpose``: whose state decided.
 
-    ``detail`` is what `skip_sentence` needs, as JSON: ``purpose`` and, for an opt-out, ``at``, ``source``, ``word``.
+    ``detail`` is what `skip_sentence` needs, as JSON: ``purpose`` and, for an opt-out, ``when``, ``source``, ``word``.
     """
 
     reason: str
@@ -130,6 +130,6 @@ def skip_sentence(reason: str, detail: Mapping[str, str], zone: str = "UTC") -> 
     """``opted out on 3 Nov 2026 by WhatsApp reply STOP``: a refusal in words, the day as in the IANA ``zone``."""
     if reason == "not_opted_in":
         return _NOT_OPTED_IN[Purpose(detail["purpose"])]
-    day = datetime.fromisoformat(detail["at"]).astimezone(ZoneInfo(zone))
+    day = datetime.fromisoformat(detail["when"]).astimezone(ZoneInfo(zone))
     written = T("%(day)s %(month)s %(year)s", day=day.day, month=_MONTHS[day.month - 1], year=day.year)
     return T(_OPTED_OUT[Source(detail["source"])], date=written, word=detail.get("word", "STOP"))

@@ -48,16 +48,6 @@ class End:
         self.seq, self.hash = link.seq, link.hash
         return link
 
-    @contextmanager
-    def undoing(self) -> Iterator[None]:
-        """Take back the links appended in this block when it raises (for use with a savepoint)."""
-        before = self.seq, self.hash
-        try:
-            yield
-        except BaseException:
-            self.seq, self.hash = before
-            raise
-
 
 @contextmanager
 def lengthening(tenant_id: str, chain: str) -> Iterator[End]:

@@ -21,7 +21,6 @@ from ..providers.base import InboundItem, PreferenceItem
 from . import audit, chains, contacts
 from .chains import Broken
 from .consent_log import (
-    ConsentRequest,
     ConsentResult,
     Recorded,
     as_said,
@@ -34,6 +33,7 @@ from .consent_log import (
     states_of,
     verdict,
 )
+from .consent_request import ConsentRequest
 from .contacts import contact_for, find_by_user_id, find_contact
 from .tenants import find_tenant
 

@@ -1,6 +1,6 @@
 """The people who get messages: found by number without the number being readable in the database."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -11,6 +11,7 @@ from ..domain.ids import new_id
 from ..domain.phone import Phone, candidates_of
 from ..models import Contact, Tenant
 
+_CHUNK = 500
 _AFRESH = {"populate_existing": True}  # not as this session happened to read it earlier
 
 
@@ -59,16 +60,21 @@ def find_by_user_id(tenant: Tenant, user_id: str) -> Contact | None:
     return db.session.scalars(wanted.order_by(Contact.created_at, Contact.id)).first()
 
 
-def load(tenant: Tenant, phones: Iterable[Phone]) -> dict[str, Contact]:
-    """The contacts there are with exactly these numbers, by E.164, in a handful of queries."""
-    by_index = {index_of(tenant, phone.e164): phone.e164 for phone in phones}
-    indexes = list(by_index)
-    found = {}
-    for start in range(0, len(indexes), 500):
-        some = Contact.phone_index.in_(indexes[start : start + 500])
-        for contact in db.session.scalars(select(Contact).where(some)):
-            found[by_index[contact.phone_index]] = contact
+def contacts_for(tenant: Tenant, phones: Sequence[Phone]) -> dict[str, Contact]:
+    """`contact_for` many numbers in a handful of statements, inside a transaction; by E.164."""
+    by_index = {index_of(tenant, phone.e164): phone for phone in phones}
+    found: dict[str, Contact] = {}
+    for start in range(0, len(by_index), _CHUNK):
+        some = list(by_index)[start : start + _CHUNK]
+        missing = set(some) - {contact.phone_index for contact in _load(some)}
+        rows = [_new_row(tenant, by_index[index], index) for index in some if index in missing]
+        insert_rows(Contact, rows, once=["tenant_id", "phone_index"])
+        found.update((by_index[contact.phone_index].e164, contact) for contact in _load(some))
     return found
+
+
+def _load(indexes: Sequence[str]) -> list[Contact]:
+    return list(db.session.scalars(select(Contact).where(Contact.phone_index.in_(indexes))))
 
 
 def index_of(tenant: Tenant, e164: str) -> str:
