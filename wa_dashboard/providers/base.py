@@ -11,8 +11,19 @@ from urllib.parse import urlencode
 
 from ..clock import now
 from ..domain.text import T
-from .port import (
+from .hooks import (
     AccountItem,
+    InboundItem,
+    Item,
+    PreferenceItem,
+    Pricing,
+    StatusItem,
+    TemplateStatusItem,
+    UnknownItem,
+    WebhookMalformed,
+    WebhookRequest,
+)
+from .port import (
     BadCredentials,
     Button,
     ButtonVariable,
@@ -20,22 +31,13 @@ from .port import (
     Credential,
     Fault,
     Header,
-    InboundItem,
-    Item,
     OutboundTemplate,
     Outcome,
-    PreferenceItem,
-    Pricing,
     Probe,
     ProviderError,
     SentRecord,
-    StatusItem,
     TemplateAnswer,
     TemplateDraft,
-    TemplateStatusItem,
-    UnknownItem,
-    WebhookMalformed,
-    WebhookRequest,
     WireReply,
     WireRequest,
 )

@@ -12,16 +12,15 @@ from .base import Provider, template_status_word
 from .codes_dialog360 import PATIENCE, TEXTS
 from .codes_meta import CODES
 from .codes_meta import PATIENCE as META_PATIENCE
+from .hooks import Item, WebhookRequest
 from .port import (
     Credential,
     Fault,
-    Item,
     OutboundTemplate,
     Outcome,
     ProviderError,
     TemplateAnswer,
     TemplateDraft,
-    WebhookRequest,
     WireRequest,
 )
 from .verdict import SCOPE_OF

@@ -12,16 +12,8 @@ from ..domain.text import T
 from . import meta_bodies, meta_webhooks
 from .base import Provider, template_status_word
 from .codes_meta import CODES, PATIENCE
-from .port import (
-    Credential,
-    Fault,
-    Item,
-    OutboundTemplate,
-    TemplateAnswer,
-    TemplateDraft,
-    WebhookRequest,
-    WireRequest,
-)
+from .hooks import Item, WebhookRequest
+from .port import Credential, Fault, OutboundTemplate, TemplateAnswer, TemplateDraft, WireRequest
 from .wire import e164, language_code, same, text_at
 
 VERSION = "v24.0"

@@ -7,22 +7,21 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from .base import received_at, template_status_word
+from .base import received_at
 from .codes_meta import CODES
-from .port import (
+from .hooks import (
     AccountItem,
-    Fault,
     InboundItem,
     Item,
     PreferenceItem,
     Pricing,
     StatusItem,
-    TemplateStatusItem,
-    UnknownItem,
     WebhookMalformed,
     WebhookRequest,
     refer,
 )
+from .meta_news import news_item, unknown_item
+from .port import Fault
 from .verdict import fault
 from .wire import (
     bad_text,
@@ -31,25 +30,13 @@ from .wire import (
     fingerprint,
     instant,
     items_at,
-    language_code,
     load_signed,
     read_json,
-    scrub,
     text_at,
 )
 
 MOST_ITEMS = 10_000  # Meta batches up to about 1,000
 STATUSES = {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
-_STOPPING = {"ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"}
-_RESUMING = {"ACCOUNT_RECONNECTED"}
-_NOTES = {
-    "account_alerts",
-    "account_review_update",
-    "security",
-    "phone_number_quality_update",
-    "phone_number_name_update",
-    "business_capability_update",
-}
 
 
 def parse(request: WebhookRequest) -> list[Item]:
@@ -85,16 +72,16 @@ def _remember(seen: dict[str, None], value: str | None) -> None:
 
 def _walk(data: Any, came: datetime) -> Iterator[Item]:
     if not isinstance(data, dict) or "entry" not in data:
-        yield _unknown(data, came, "no WhatsApp envelope", malformed=True)
+        yield unknown_item(data, came, "no WhatsApp envelope", malformed=True)
         return
     for entry in items_at(data, "entry"):
         if not isinstance(entry, dict):
-            yield _unknown(entry, came, "an entry is no object", malformed=True)
+            yield unknown_item(entry, came, "an entry is no object", malformed=True)
             continue
         told = instant(entry.get("time")) or came
         changes = items_at(entry, "changes")
         if not changes:
-            yield _unknown(entry, told, "an entry without changes", malformed=True)
+            yield unknown_item(entry, told, "an entry without changes", malformed=True)
         for change in changes:
             yield from _change(change, text_at(entry, "id"), told, came)
 
@@ -102,7 +89,7 @@ def _walk(data: Any, came: datetime) -> Iterator[Item]:
 def _change(change: Any, account: str | None, told: datetime, came: datetime) -> Iterator[Item]:
     value = dig(change, "value")
     if not isinstance(value, dict):
-        yield _unknown(change, told, "a change has no value", malformed=True)
+        yield unknown_item(change, told, "a change has no value", malformed=True)
         return
     refs = _refs(value, account)
     field = text_at(change, "field") or _field_of(value)
@@ -110,7 +97,7 @@ def _change(change: Any, account: str | None, told: datetime, came: datetime) ->
         for item in _batch(value, came):
             yield refer(item, refs)
         return
-    yield refer(_guarded(value, told, lambda: _news(field, value, told, account)), refs)
+    yield refer(_guarded(value, told, lambda: news_item(field, value, told, account)), refs)
 
 
 def _refs(value: dict[str, Any], account: str | None) -> tuple[str, ...]:
@@ -134,21 +121,15 @@ def _batch(value: dict[str, Any], came: datetime) -> Iterator[Item]:
             empty = False
             yield _guarded(item, came, lambda item=item, read=read: read(item, value, came))  # type: ignore[misc]
     if empty:
-        yield _unknown(value, came, "a change without messages or statuses")
+        yield unknown_item(value, came, "a change without messages or statuses")
 
 
 def _guarded(raw: Any, at: datetime, read: Callable[[], Item]) -> Item:
     if not isinstance(raw, dict):
-        return _unknown(raw, at, "an item is no object", malformed=True)
+        return unknown_item(raw, at, "an item is no object", malformed=True)
     if bad_text(raw):
-        return _unknown(raw, at, "a text holds NUL or half a character", malformed=True)
+        return unknown_item(raw, at, "a text holds NUL or half a character", malformed=True)
     return read()
-
-
-def _unknown(raw: Any, at: datetime, reason: str, *, malformed: bool = False) -> UnknownItem:
-    clean = scrub(raw)
-    kept = clean if isinstance(clean, dict) else {"value": clean}
-    return UnknownItem(key=f"unknown:{fingerprint(raw)}", at=at, raw=kept, reason=reason, malformed=malformed)
 
 
 def _status(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
@@ -157,11 +138,11 @@ def _status(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Ite
     at = instant(item.get("timestamp"))
     external_id, correlation_id = text_at(item, "id"), text_at(item, "biz_opaque_callback_data")
     if status is None:
-        return _unknown(item, came, f"status {word[:40]!r} is new to us")
+        return unknown_item(item, came, f"status {word[:40]!r} is new to us")
     if at is None:
-        return _unknown(item, came, "a status without a time", malformed=True)
+        return unknown_item(item, came, "a status without a time", malformed=True)
     if external_id is None and correlation_id is None:
-        return _unknown(item, came, "a status without a message", malformed=True)
+        return unknown_item(item, came, "a status without a message", malformed=True)
     error = _first_error(item) if status == "failed" else None
     return StatusItem(
         key=f"status:{external_id or correlation_id}:{status}:{int(at.timestamp())}",
@@ -208,13 +189,13 @@ def _pricing(item: dict[str, Any]) -> Pricing | None:
 def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
     at = instant(item.get("timestamp"))
     if at is None:
-        return _unknown(item, came, "a message without a time", malformed=True)
+        return unknown_item(item, came, "a message without a time", malformed=True)
     kind = text_at(item, "type") or next((k for k in ("text", "button", "interactive") if k in item), "unknown")
     phone = e164(text_at(item, "from")) or e164(text_at(item, "system", "wa_id") if kind == "system" else None)
     user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id")
     reply_to = text_at(item, "context", "id")
     if phone is None and user_id is None and reply_to is None and text_at(item, "from") is None:
-        return _unknown(item, came, "a message without a sender", malformed=True)
+        return unknown_item(item, came, "a message without a sender", malformed=True)
     external_id = text_at(item, "id")
     text, payload = _content(kind, item)
     return InboundItem(
@@ -262,9 +243,9 @@ def _preference(item: dict[str, Any], _value: dict[str, Any], came: datetime) ->
     wanted = {"stop": "stop", "resume": "resume", "signup": "resume"}.get(word)
     phone, user_id = e164(text_at(item, "wa_id")), text_at(item, "user_id")
     if wanted is None:
-        return _unknown(item, came, f"preference {word[:40]!r} is new to us")
+        return unknown_item(item, came, f"preference {word[:40]!r} is new to us")
     if phone is None and user_id is None:
-        return _unknown(item, came, "a preference without a person", malformed=True)
+        return unknown_item(item, came, "a preference without a person", malformed=True)
     at = instant(item.get("timestamp")) or came
     key = f"preference:{phone or user_id}:{wanted}:{item.get('timestamp')}"
     return PreferenceItem(key=key[:300], at=at, raw=item, phone=phone, value=wanted, user_id=user_id)  # type: ignore[arg-type]
@@ -289,68 +270,3 @@ _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any], datetime], Item]] 
     "user_preferences": _preference,
     "errors": _stray_error,
 }
-
-
-def _news(field: str, value: dict[str, Any], at: datetime, account: str | None) -> Item:
-    """A change that is about a template or about the account."""
-    key = f"{field}:{fingerprint(account, value, at.isoformat())}"
-    if "message_template_id" in value or "message_template_name" in value:
-        return _template(value, at, key)
-    event = text_at(value, "event") or text_at(value, "decision") or field
-    if field == "account_update":
-        effect, detail = _effect(event, value)
-    elif field in _NOTES:
-        effect, detail = "info", text_at(value, "alert_info", "alert_description") or ""
-    else:
-        return _unknown(value, at, f"field {field[:60]!r} is new to us")
-    phone = e164(text_at(value, "display_phone_number") or text_at(value, "phone_number"))
-    detail = detail or text_at(value, "current_limit") or ""
-    return AccountItem(key=key, at=at, raw=value, event=event, effect=effect, detail=detail, phone=phone)  # type: ignore[arg-type]
-
-
-def _effect(event: str, value: dict[str, Any]) -> tuple[str, str]:
-    """Whether an account_update stops or resumes sending, and its detail (contracts.md §1.7)."""
-    if event == "DISABLED_UPDATE":
-        state = text_at(value, "ban_info", "waba_ban_state") or ""
-        return {"DISABLE": "stop", "REINSTATE": "resume"}.get(state, "info"), state
-    if event == "ACCOUNT_RESTRICTION":
-        kinds = [text_at(entry, "restriction_type") or "" for entry in items_at(value, "restriction_info")]
-        # Restrictions of calls do not concern messages.
-        stopped = any("INITIATED_MESSAGING" in kind or "ALL" in kind.split("_") for kind in kinds)
-        return "stop" if stopped else "info", ", ".join(kinds)
-    detail = text_at(value, "violation_info", "violation_type") or ""
-    return "stop" if event in _STOPPING else "resume" if event in _RESUMING else "info", detail
-
-
-def _template(value: dict[str, Any], at: datetime, key: str) -> TemplateStatusItem:
-    """News of a template. What it says decides, not its field: Meta's own example carries the wrong one."""
-    category = text_at(value, "message_template_category")
-    changes: dict[str, Any]
-    if "new_quality_score" in value:
-        changes = {"change": "quality", "quality": (text_at(value, "new_quality_score") or "").lower() or None}
-    elif "correct_category" in value:
-        category = text_at(value, "correct_category")
-        changes = {"change": "announced", "effective_at": instant(value.get("category_update_timestamp"))}
-    elif "new_category" in value:
-        category, changes = text_at(value, "new_category"), {"change": "category"}
-    elif "event" in value:
-        changes = {"change": "status", "status": template_status_word(text_at(value, "event"))}
-    else:
-        changes = {"change": "components"}
-    return TemplateStatusItem(
-        key=key,
-        at=at,
-        raw=value,
-        external_id=text_at(value, "message_template_id"),
-        name=text_at(value, "message_template_name"),
-        language=language_code(text_at(value, "message_template_language")),
-        reason=_reason(value),
-        category=category.lower() if category else None,
-        **changes,
-    )
-
-
-def _reason(value: dict[str, Any]) -> str | None:
-    paths = (("rejection_info", "reason"), ("reason",), ("other_info", "title"), ("other_info", "description"))
-    words = (text_at(value, *path) for path in paths)
-    return next((word for word in words if word and word.upper() != "NONE"), None)

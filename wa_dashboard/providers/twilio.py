@@ -16,18 +16,17 @@ from ..domain.text import T
 from . import twilio_bodies, twilio_webhooks
 from .base import Provider
 from .codes_twilio import CODES, PATIENCE
+from .hooks import Item, WebhookRequest
 from .port import (
     CannotBuild,
     Credential,
     Fault,
-    Item,
     OutboundTemplate,
     Outcome,
     ProviderError,
     SentRecord,
     TemplateAnswer,
     TemplateDraft,
-    WebhookRequest,
     WireReply,
     WireRequest,
 )

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .base import received_at
 from .codes_twilio import CODES
-from .port import Fault, InboundItem, Item, StatusItem, UnknownItem, WebhookMalformed, WebhookRequest
+from .hooks import InboundItem, Item, StatusItem, UnknownItem, WebhookMalformed, WebhookRequest
+from .port import Fault
 from .verdict import fault
 from .wire import bad_text, e164, fingerprint, same, scrub
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Never
 
 from ..domain.text import T
-from .port import CannotBuild, Header, WebhookMalformed
+from .hooks import WebhookMalformed
+from .port import CannotBuild, Header
 
 DEEPEST = 64  # real webhooks nest about ten levels
 LONGEST_NUMBER = 25
