@@ -465,6 +465,40 @@ def test_a_locked_verdict_holds_off_an_opt_out(app, house):
     assert order == ["began", "opted out"]
 
 
+def test_batches_and_workers_about_to_send_never_wait_for_each_other_in_a_ring(app, house):
+    """Both lock states first, by key, then what waits: else PostgreSQL would end one of the two."""
+    phones = [f"+4072200{number:04}" for number in range(30)]
+    people = [record(house, phone=phone, occurred_at=NOW - timedelta(days=1)).contact.id for phone in phones]
+    for phone in phones:
+        waiting(house, consent.find_contact(house.tenant, phone))
+    end_read()
+
+    def report(number):
+        rng = random.Random(number)
+        with app.app_context(), clock.at(NOW), tenant_scope(house.id):
+            for step in range(3):
+                status, at = rng.choice(["opted_in", "opted_out"]), NOW - timedelta(minutes=number * 10 + step)
+                batch = [said(status, phone, occurred_at=at) for phone in rng.sample(phones, len(phones))]
+                consent.record_many(house.tenant, batch, "key:key_1", at=[""] * len(batch))
+
+    def begin(number):
+        with app.app_context(), tenant_scope(house.id):
+            for _ in range(8):
+                with transaction():
+                    ids = random.Random(number).sample(people, 20)
+                    consent.states_of(ids, lock=True)
+                    db.session.execute(
+                        update(Outbox).where(Outbox.contact_id.in_(ids)).values(lease_token=f"lse_{number}"),
+                        execution_options={"synchronize_session": False},
+                    )
+
+    with ThreadPoolExecutor(8) as threads:
+        under_way = [threads.submit(work, number) for number in range(4) for work in (report, begin)]
+        for each in under_way:
+            each.result(timeout=60)
+    assert consent.verify(house.id) is None
+
+
 # --- STOP and START ---------------------------------------------------------------------------------------------
 
 _numbers = iter(range(1_000_000))
