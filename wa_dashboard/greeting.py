@@ -51,6 +51,7 @@ def curl_line(public_url: str, demo: dict[str, Any]) -> str:
         "order_id": f"A-{secrets.token_hex(3).upper()}",
         "recipient": {"phone": demo["phone"], "first_name": "Ana", "locale": "ro-RO"},
         "event": {"ref": "HAMLET", "name": "Hamlet", "starts_at": "2027-04-04T20:00", "timezone": "Europe/Bucharest"},
+        "consent": {"status": "opted_in", "purposes": ["transactional"], "source": "checkout"},
     }
     words = [
         *("curl", "-sS", f"{public_url}/api/wa/send/confirm"),
