@@ -198,7 +198,8 @@ def _guard_statement(state: ORMExecuteState) -> None:
 
 @event.listens_for(TenantSession, "before_flush")
 def _guard_flush(session: Session, context: Any, instances: Any) -> None:
-    rows = [*session.new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
+    new = set(session.new)
+    rows = [*new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
     if rows and not _writing.get():
         raise WriteOutsideTransaction("change rows inside transaction() only")
     scope = _scope.get()
@@ -206,7 +207,7 @@ def _guard_flush(session: Session, context: Any, instances: Any) -> None:
         if not isinstance(row, TenantRow):
             continue
         history = inspect(row).attrs.tenant_id.history
-        if row not in session.new and history.has_changes():
+        if row not in new and history.has_changes():
             raise TenantScopeMissing("a row never changes its tenant")
         _check_owner(row.tenant_id, scope)
 

@@ -94,6 +94,11 @@ def _outbound(
         body_variables=rendering.body_variables(template),
         header_variables=rendering.header_variables(template),
         button_variables=rendering.button_variables(template),
+        button_payloads={
+            index: str(button["payload"])
+            for index, button in enumerate(template.buttons)
+            if button.get("type") == "quick_reply" and button.get("payload")
+        },
         parameter_map=approval.parameter_map,
         external_id=approval.external_id,
         status_callback_url=callback,

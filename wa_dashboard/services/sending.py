@@ -326,7 +326,8 @@ def _record_consent(caller: Caller, order: OrderConfirmation) -> "consent_log.Co
         phone=order.phone,
         purposes=given.purposes,
         occurred_at=given.occurred_at,
-        source_ref=given.source_ref,
+        # The order names the statement, so that its twin, posted at the same instant, says the same thing again.
+        source_ref=given.source_ref or f"order:{order.order_id}",
         wording_id=given.wording_id,
         evidence=given.evidence,
     )

@@ -29,7 +29,6 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=self._pace.connect + self._pace.read, sock_connect=self._pace.connect),
             trace_configs=[trace],
             auto_decompress=True,
-            trust_env=True,
         )
         return self
 
@@ -50,14 +49,22 @@ class Transport:
                 allow_redirects=False,
                 trace_request_ctx=mark,
             ) as response:
-                body = await response.content.read(_LARGEST)
-                if not response.content.at_eof():
-                    rest = await response.content.read(1)
-                    if rest:
-                        return WireReply(None, error="the answer is too long")
+                body = await _whole(response)
+                if body is None:
+                    return WireReply(None, error="the answer is too long")
                 return WireReply(response.status, dict(response.headers), body)
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             return WireReply(None, request_started=mark["started"], error=type(error).__name__)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body to its end, however many pieces it comes in; None when it is larger than any answer of theirs."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _LARGEST:
+            return None
+    return bytes(body)
 
 
 async def _mark_started(session: Any, context: Any, params: Any) -> None:  # noqa: ARG001 - aiohttp's signature
