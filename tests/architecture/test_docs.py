@@ -46,6 +46,7 @@ def test_every_decision_is_listed_once() -> None:
     """docs/decisions: numbered, without gaps, each with context, decision and consequence."""
     decisions = sorted((REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
 
+    assert decisions
     assert [int(path.name[:4]) for path in decisions] == list(range(1, len(decisions) + 1))
     for path in decisions:
         text = path.read_text(encoding="utf-8").lower()
