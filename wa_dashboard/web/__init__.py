@@ -1,5 +1,6 @@
 """The HTML rim: pages for people. Forms and links work without JavaScript; htmx makes them quicker."""
 
+from importlib import import_module
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, abort, request
@@ -18,6 +19,7 @@ from .looks import MESSAGE_LOOKS, TEMPLATE_LOOKS
 from .shell import links, shell
 from .tries import install_tries
 
+VIEWS = ("auth", "connect", "language", "messages", "overview", "send_test", "templates", "test_phone")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 web = Blueprint("web", __name__, template_folder=str(STATIC.parent / "templates"))
@@ -81,4 +83,5 @@ def init_app(app: Flask) -> None:
 
 def _load_views() -> None:
     """Import the modules whose views register themselves on the blueprint; they in turn import this one."""
-    from . import auth, connect, language, messages, overview, send_test, templates, test_phone  # noqa: F401
+    for name in VIEWS:
+        import_module(f"{__name__}.{name}")

@@ -89,6 +89,13 @@ def _shell_of(found: SignedIn) -> Shell:
     )
 
 
+@web.before_app_request
+def greet_the_lost() -> None:
+    """An address without a view passes no sign-in check; its page still has the frame of whoever is signed in."""
+    if request.endpoint is None and session:
+        recognise()
+
+
 @web.before_request
 def enter() -> Response | None:
     """Let people in who are signed in and may do it; the rest of the request sees their tenant's rows only."""

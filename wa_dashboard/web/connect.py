@@ -1,6 +1,7 @@
 """Connect your shop: the lines a developer copies, with this installation's own addresses in them."""
 
 import json
+import re
 
 from flask import render_template
 
@@ -57,9 +58,16 @@ def _consent_line(live: bool) -> str:
     return _curl("/api/wa/optin", body, live, "Idempotency-Key: consent-101-1")
 
 
+_LIST = re.compile(r"\[[^\[\]{}]*\]")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]")
+
+
 def _curl(path: str, body: object, live: bool, *headers: str) -> str:
     key = "wak_live_…" if live else "wak_test_…"
     lines = [f"curl -X POST {settings().public_url}{path}", f'-H "Authorization: Bearer {key}"']
     lines += [f'-H "{header}"' for header in ("Content-Type: application/json", *headers)]
-    lines.append(f"-d '{json.dumps(body, ensure_ascii=False, indent=2)}'")
+    lines.append(f"-d '{_LIST.sub(_on_one_line, json.dumps(body, ensure_ascii=False, indent=2))}'")
     return " \\\n  ".join(lines)

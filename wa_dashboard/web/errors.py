@@ -1,6 +1,6 @@
 """Pages for when something did not work: they say what happened, that nothing was lost, and where to go."""
 
-from flask import Flask, Response, g, make_response, render_template, request, session
+from flask import Flask, Response, g, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
@@ -19,20 +19,11 @@ def on_http_error(error: HTTPException) -> Response | HTTPException:
         return error
     if error.code < 400:
         return error
-    _recognise()
     page = error_page(error.code, expired=isinstance(error, CSRFError), description=error.description)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             page.headers[name] = value
     return page
-
-
-def _recognise() -> None:
-    """An address without a view has met no sign-in check: whoever is signed in still gets their own frame."""
-    if request.endpoint is None and session:
-        from .access import recognise
-
-        recognise()
 
 
 def install_errors(app: Flask) -> None:

@@ -50,6 +50,11 @@ def day(value: datetime | None) -> Markup:
     return _time(value, format_date(_local(value), "medium", locale=formats())) if value else escape(NOTHING)
 
 
+def daynumber(value: datetime | None) -> int:
+    """Which day it is in the tenant's zone, to see whether two times share it; 0 for none."""
+    return _local(value).toordinal() if value else 0
+
+
 def weekday(value: datetime) -> str:
     """``lun.`` · ``Mon``: for the columns of a chart."""
     return format_date(_local(value), "EEE", locale=formats())
@@ -117,6 +122,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "day": day,
     "weekday": weekday,
+    "daynumber": daynumber,
     "hour": hour,
     "clock": clock,
     "ago": ago,

@@ -27,6 +27,8 @@ from .access import may, me, requires, say_next
 from .htmx import render
 from .looks import MESSAGE_LOOKS
 
+# Nothing will be charged for these: an estimate would mislead.
+FREE = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED})
 PER_PAGE = 50
 QUIET = timedelta(minutes=3)  # after so long without a change a message's page stops asking
 WATCHED = timedelta(minutes=30)  # so long the list asks for newer messages
@@ -67,6 +69,7 @@ def messages() -> str:
         "filtered": bool(asked),
         "watch": _watch(asked, newest) if place is None and "to" not in asked else None,
         "kinds": KINDS,
+        "free": FREE,
         "retention": me().tenant.retention_days,
     }
     return render("messages/list.html", "messages/results.html", **context, **_choices())
@@ -202,7 +205,7 @@ class Step:
     tone: str
     at: datetime | None
     gap: timedelta | None = None
-    detail: T | None = None
+    detail: object = None
     ahead: bool = False
 
 
@@ -233,6 +236,14 @@ _ICONS: dict[str, tuple[str, str]] = {
     "expired": ("clock", "off"),
     "charged": ("ticket", "off"),
 }
+# Kinds whose sentence is long: what happened as the title, why and what to do below it.
+_SHORT: dict[str, T] = {
+    "failed": T("Not delivered"),
+    "dead_letter": T("Stuck: we stopped trying"),
+    "retrying": T("Did not get through; it will be tried again by itself"),
+    "skipped": T("Left out"),
+    "cancelled": T("Cancelled before it was sent"),
+}
 _AHEAD: dict[str, tuple[T, ...]] = {
     Status.QUEUED: (T("Sent by WhatsApp"), T("Arrived on the phone")),
     Status.SENDING: (T("Sent by WhatsApp"), T("Arrived on the phone")),
@@ -259,6 +270,7 @@ def message(message_id: str) -> Response | str:
         bubble=story.found.bubble,
         steps=steps_of(story),
         kinds=KINDS,
+        free=FREE,
         waits_because=in_words(story.message.reason) if story.message.status in WAITING else None,
         trouble=_trouble(story.found),
         can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
@@ -310,8 +322,12 @@ def steps_of(story: Story) -> list[Step]:
 
 def _step(line: Line) -> Step:
     icon, tone = _ICONS.get(line.kind, ("dot", "wait"))
-    again = line.detail.get("resend_reason")
-    return Step(line.text, icon, tone, line.at, line.gap, T("Reason: %(why)s", why=str(again)) if again else None)
+    title, detail = line.text, None
+    if line.kind in _SHORT and "why" in line.text.params:
+        params = line.text.params
+        title = _SHORT[line.kind]
+        detail = T("%(why)s %(advice)s", **params) if "advice" in params else params["why"]
+    return Step(title, icon, tone, line.at, line.gap, detail)
 
 
 def _trouble(found: Found) -> Any:

@@ -11,7 +11,9 @@ from .. import clock
 from ..domain.failures import explain
 from ..domain.text import T
 from ..services import overview as numbers
-from ..services.overview import Needs, Started, Week
+from ..services import week as weeks
+from ..services.overview import Needs, Started
+from ..services.week import Week
 from . import web
 from .access import me, requires
 
@@ -83,7 +85,7 @@ def overview_needs() -> str:
 
 def _week() -> dict[str, object]:
     """The numbers, how often to ask for them again, and a mark that changes when either does."""
-    found = numbers.week(me().tenant, me().tenant.live)
+    found = weeks.week(me().tenant, me().tenant.live)
     asked = request.args.get("watched", "")
     watched = int(asked) if asked.isdigit() and len(asked) < 12 else int(clock.now().timestamp())
     poll = _pace(found, watched)

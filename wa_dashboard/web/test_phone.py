@@ -64,7 +64,7 @@ def answer_on_phone(contact_id: str) -> AnyResponse | str:
     person = phone.find_person(me().tenant, contact_id)
     text = request.form.get("text", "").strip()[:LONGEST]
     button = request.form.get("button", "").strip()[:LONGEST]
-    problem = None
+    problem: str | None = None
     if text or button:
         try:
             phone.answer(me().tenant, person, button or text, button=bool(button))
