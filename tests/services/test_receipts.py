@@ -126,7 +126,7 @@ def test_every_order_of_receipts_with_repetitions_ends_alike(client, tenant, spe
                 said = speaker.envelope(statuses=[item])
                 said["entry"][0]["time"] = repeat
                 assert speaker.json(said).to(client).status_code == 200
-            read_all()
+    read_all()
     ends = {}
     for message_id, order in made.items():
         ends.setdefault(frozenset(order), set()).add(str(outcome(message_id)))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import TypeVar
 
 from sqlalchemy import Select, and_, or_, select
@@ -30,7 +31,7 @@ log = logs.get(__name__)
 TRIES = 5
 # Seconds after the arrival before a post that failed is tried the 2nd, 3rd, 4th, 5th time.
 WAITS_S = (2, 10, 30, 60)
-BATCH = 50
+FIRST_BATCH, BATCH = 10, 50
 SLICE_S = 0.15
 MOST_TASKS = 200
 _RETRIED = frozenset({"failed"})
@@ -47,11 +48,14 @@ def process(limit: int = 200) -> int:
     handled = 0
     tried: set[str] = set()
     parsed: dict[str, list[Item]] = {}
+    size = FIRST_BATCH
     while handled < limit and _is_anything_due(tried):
-        size = min(BATCH, limit - handled)
-        picked, ended = _patiently(lambda size=size: _batch(size, tried, parsed))  # type: ignore[misc]
+        wanted = min(size, limit - handled)
+        picked, ended = _patiently(lambda wanted=wanted: _batch(wanted, tried, parsed))  # type: ignore[misc]
         if not picked:
             break
+        # No more posts are opened than were lately dealt with in one slice.
+        size = min(BATCH, size * 2) if ended == picked else max(1, ended)
         handled += ended
     return handled
 
@@ -135,6 +139,7 @@ class _Reading:
         self._tasks: list[_Task] = []
         self._whole: list[WebhookEvent] = []
         self._ended: list[str] = []
+        self._doubtful: set[str] = set()  # not simply all new and all well
 
     def open(self, events: Sequence[WebhookEvent], most: float) -> None:
         """Collect the tasks of the posts, in order, as far as they fit into one transaction."""
@@ -153,26 +158,40 @@ class _Reading:
         tasks = sorted(self._tasks, key=lambda task: not task.alone)
         news.lock_messages([task.item for task in tasks])
         left = Counter(task.event.id for task in tasks)
-        for task in tasks:
-            with tenant_scope(task.event.tenant_id):
-                self.counts[_take(task).state] += 1
-            left[task.event.id] -= 1
+        for tenant_id, group in groupby(tasks, key=lambda task: task.event.tenant_id):
+            with tenant_scope(tenant_id):
+                for task in group:
+                    self._note(task.event, _take(task))
+                    left[task.event.id] -= 1
+                    if time.monotonic() > stop_at:
+                        break
             if time.monotonic() > stop_at:
                 break
-        for event in self._whole:
-            if not left[event.id]:
-                with tenant_scope(event.tenant_id):
-                    _judge(event)
-                self._ended.append(event.id)
+        complete = [event for event in self._whole if not left[event.id]]
+        for tenant_id, events in groupby(complete, key=lambda event: event.tenant_id):
+            with tenant_scope(tenant_id):
+                for event in events:
+                    self._judge(event)
         return self._ended
+
+    def _note(self, event: WebhookEvent, verdict: Verdict) -> None:
+        self.counts[verdict.state] += 1
+        if verdict.state not in ("applied", "parked"):
+            self._doubtful.add(event.id)
+
+    def _judge(self, event: WebhookEvent) -> None:
+        if event.id in self._doubtful:
+            _judge(event)
+        else:
+            _close(event, "done", None)
+        self._ended.append(event.id)
 
     def _todo(self, event: WebhookEvent) -> list[_Task]:
         try:
-            with savepoint():
-                items = self._items(event)
-                owners = self.whose.owners(event, items)
-                accounts = {event.account_id, *(account.id for account in owners if account)}
-                known = news.known(accounts, items)
+            items = self._items(event)
+            owners = self.whose.owners(event, items)
+            accounts = {event.account_id, *(account.id for account in owners if account)}
+            known = news.known(accounts, items)
         except WebhookMalformed as error:
             _close(event, "quarantined", error.reason)
         except Exception as error:  # noqa: BLE001 - whatever a post does, the others are read
@@ -210,6 +229,7 @@ class _Reading:
                 tasks[name] = _Task(event, item, account, before)
             else:
                 self.counts["repeated"] += 1
+                self._doubtful.add(event.id)
         return list(tasks.values())
 
 

@@ -1,5 +1,6 @@
 """Whose a provider's news is: the account that proved the post, or a sister it names more exactly."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from .accounts import provider_of
 
 SIGN_OF_LIFE = timedelta(seconds=10)
 MOST_REFS = 500
+_REF = re.compile(r"[!-~]{1,128}")
 
 
 class Whose:
@@ -22,6 +24,7 @@ class Whose:
         self._accounts: dict[str, ProviderAccount] = {}
         self._providers: dict[str, Provider] = {}
         self._heard: dict[str, datetime] = {}
+        self._claimed: dict[tuple[str, tuple[str, ...]], dict[str, list[tuple[str, str]]]] = {}
 
     def provider(self, account_id: str) -> Provider:
         """Raises Undecryptable or BadCredentials."""
@@ -34,7 +37,8 @@ class Whose:
         that is named more exactly, or None when only another organisation's account is named."""
         self._heard[event.account_id] = max(event.received_at, self._heard.get(event.account_id, event.received_at))
         named = {item.account_refs for item in items}
-        claims = self._claims(event.provider, sorted({ref for refs in named for ref in refs})[:MOST_REFS])
+        refs = sorted({ref for refs in named for ref in refs if _REF.fullmatch(ref)})
+        claims = self._claims(event.provider, tuple(refs[:MOST_REFS]))
         found = {refs: self._owner(event, refs, claims) for refs in named}
         return [found[item.account_refs] for item in items]
 
@@ -49,14 +53,17 @@ class Whose:
             return max(candidates, key=lambda account: (votes[account.id], account is own))
         return None if any(tenant_id != event.tenant_id for tenant_id, _ in named) else own
 
-    def _claims(self, provider: str, refs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-        claims: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        wanted = select(AccountRef.ref, AccountRef.tenant_id, AccountRef.account_id).where(
-            AccountRef.provider == provider, AccountRef.ref.in_(refs)
-        )
-        for ref, tenant_id, account_id in db.session.execute(wanted) if refs else ():
-            claims[ref].append((tenant_id, account_id))
-        return claims
+    def _claims(self, provider: str, refs: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
+        """Who holds each reference: (tenant, account) pairs."""
+        if (provider, refs) not in self._claimed:
+            claims: dict[str, list[tuple[str, str]]] = defaultdict(list)
+            wanted = select(AccountRef.ref, AccountRef.tenant_id, AccountRef.account_id).where(
+                AccountRef.provider == provider, AccountRef.ref.in_(refs)
+            )
+            for ref, tenant_id, account_id in db.session.execute(wanted) if refs else ():
+                claims[ref].append((tenant_id, account_id))
+            self._claimed[provider, refs] = claims
+        return self._claimed[provider, refs]
 
     def _account(self, account_id: str) -> ProviderAccount:
         if account_id not in self._accounts:
