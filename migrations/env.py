@@ -6,7 +6,7 @@ from flask import current_app
 db = current_app.extensions["migrate"].db
 
 
-def ours(obj: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
+def ours(_: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
     return not (kind == "table" and reflected and compare_to is None and not (name or "").startswith("wa_"))
 
 

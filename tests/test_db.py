@@ -43,7 +43,9 @@ def test_updates_and_aliases_are_filtered_too(tenant, other_tenant):
     with tenant_scope(tenant.id), transaction():
         db.session.execute(update(Template).values(footer="changed"))
         twin = aliased(Template)
-        pairs = db.session.execute(select(Template.name, twin.name).join(twin, twin.language == Template.language)).all()
+        pairs = db.session.execute(
+            select(Template.name, twin.name).join(twin, twin.language == Template.language)
+        ).all()
 
     assert {tuple(pair) for pair in pairs} == {("mine", "mine")}
     with all_tenants("test"):

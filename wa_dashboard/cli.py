@@ -42,7 +42,8 @@ def command(name: str) -> Callable[[Callable[..., Mapping[str, Any]]], Any]:
             except WaError as problem:
                 findings = [{"pointer": f.pointer, "code": f.code, "detail": f.detail} for f in problem.findings]
                 facts = {"error": {"code": problem.code, "detail": problem.detail, "errors": findings}}
-                _fail(facts, " ".join([problem.detail, *(f"{f.pointer}: {f.detail}" for f in problem.findings)]), as_json)
+                sentences = [problem.detail, *(f"{f.pointer}: {f.detail}" for f in problem.findings)]
+                _fail(facts, " ".join(sentences), as_json)
             except Failed as problem:
                 _fail(problem.facts, str(problem), as_json)
 
@@ -96,7 +97,7 @@ def register(app: Flask) -> None:
 
 
 def _settings() -> Settings:
-    return current_app.extensions["wa_settings"]  # type: ignore[no-any-return]
+    return current_app.extensions["wa_settings"]
 
 
 # --- processes --------------------------------------------------------------------------------------------------
@@ -284,7 +285,8 @@ def doctor() -> Mapping[str, Any]:
     findings = checkup.examine(_settings())
     facts = {"ok": all(each.ok for each in findings), "checks": [each.as_dict() for each in findings]}
     if not facts["ok"]:
-        raise Failed(facts, "\n".join(f"{'ok ' if each.ok else 'BAD'} {each.name}: {each.sentence}" for each in findings))
+        lines = [f"{'ok ' if each.ok else 'BAD'} {each.name}: {each.sentence}" for each in findings]
+        raise Failed(facts, "\n".join(lines))
     return facts
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy import BigInteger, DateTime, Engine, MetaData, String, event, false, inspect, select
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, String, event, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 from sqlalchemy.sql import ClauseElement, ColumnElement
@@ -165,7 +166,7 @@ def _tell_connection(scope: str | None) -> None:
 
 
 @event.listens_for(TenantSession, "after_begin")
-def _scope_of_transaction(session: Session, transaction: Any, connection: Connection) -> None:
+def _scope_of_transaction(_session: Session, _transaction: Any, connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (_scope.get() or "",))
 
@@ -186,18 +187,13 @@ def _guard_statement(state: ORMExecuteState) -> None:
         raise TenantScopeMissing("say whose rows: tenant_scope(…) or all_tenants(…)")
     if state.is_insert and not state.execution_options.get("wa_checked"):
         raise TenantScopeMissing("insert through insert_rows() or session.add()")
-    criteria = false() if scope is None else None
     state.statement = state.statement.options(
-        with_loader_criteria(
-            TenantRow,
-            (lambda cls: false()) if criteria is not None else (lambda cls: cls.tenant_id == scope),
-            include_aliases=True,
-        )
+        with_loader_criteria(TenantRow, lambda cls: cls.tenant_id == scope, include_aliases=True)
     )
 
 
 @event.listens_for(TenantSession, "before_flush")
-def _guard_flush(session: Session, context: Any, instances: Any) -> None:
+def _guard_flush(session: Session, _context: Any, _instances: Any) -> None:
     new = set(session.new)
     rows = [*new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
     if rows and not _writing.get():
@@ -232,7 +228,8 @@ def transaction() -> Iterator[None]:
     session = db.session()
     if session.in_transaction():
         session.commit()  # ends a read, whose snapshot must not become the ground of a write
-    session.info["on_commit"] = callbacks = []
+    callbacks: list[Callable[[], object]] = []
+    session.info["on_commit"] = callbacks
     token = _writing.set(True)
     try:
         yield
@@ -254,7 +251,7 @@ def savepoint() -> Iterator[None]:
         yield
 
 
-def on_commit(callback: Callable[[], None]) -> None:
+def on_commit(callback: Callable[[], object]) -> None:
     """Run ``callback`` once the open transaction has committed. It must not raise."""
     db.session().info["on_commit"].append(callback)
 
@@ -369,7 +366,7 @@ def row_security_gaps() -> list[str]:
 
 def is_unavailable(error: BaseException) -> bool:
     """Is this the database being away, busy or full, rather than a mistake of ours?"""
-    if isinstance(error, TimeoutError | InterfaceError):
+    if isinstance(error, PoolTimeout | InterfaceError):
         return True
     return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
@@ -395,7 +392,7 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 @event.listens_for(Engine, "connect")
-def _prepare_sqlite(connection: Any, record: Any) -> None:
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
     connection.isolation_level = None  # we say BEGIN ourselves
@@ -422,7 +419,7 @@ def row_security_statements(table: str) -> list[str]:
 
 
 def copy_sqlite(settings: Any) -> Any:
-    """A consistent copy of an SQLite database in ``WA_DATA_DIR/backups`` (SQLite's online backup); None on PostgreSQL."""
+    """A consistent copy of an SQLite database in ``WA_DATA_DIR/backups`` (its online backup); None on PostgreSQL."""
     path = settings.database_path
     if path is None or not path.is_file():
         return None

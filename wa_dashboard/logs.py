@@ -32,7 +32,7 @@ def _mask(value: Any) -> Any:
     return value
 
 
-def _mask_event(logger: Any, name: str, event: Any) -> Any:
+def _mask_event(_logger: Any, _name: str, event: Any) -> Any:
     return {key: value if key == "timestamp" else _mask(value) for key, value in event.items()}
 
 

@@ -47,11 +47,11 @@ class ForeignJob(ValueError):
 class WakeJob(RqJob):
     """An RQ job in JSON whose function must be one of ours: write access to Redis is not code execution here."""
 
-    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None, connection: Any = None, **_: Any) -> None:  # noqa: A002
         super().__init__(id, connection=connection, serializer=JSONSerializer)
 
     @classmethod
-    def create(cls, *args: Any, **kwargs: Any) -> "WakeJob":
+    def create(cls, *args: Any, **kwargs: Any) -> RqJob:
         kwargs["serializer"] = JSONSerializer
         return super().create(*args, **kwargs)
 
@@ -87,7 +87,7 @@ def client() -> redis.Redis:
     app = current_app
     if "wa_redis" not in app.extensions:
         app.extensions["wa_redis"] = connect(app.extensions["wa_settings"])
-    return app.extensions["wa_redis"]  # type: ignore[no-any-return]
+    return app.extensions["wa_redis"]
 
 
 def wake_lane(account_id: str) -> None:

@@ -51,7 +51,9 @@ def lane_of(ready):
 
 def row(model, message_id):
     key = Message.id if model is Message else model.message_id
-    return db.session.scalars(select(model).where(key == message_id), execution_options={"populate_existing": True}).one()
+    return db.session.scalars(
+        select(model).where(key == message_id), execution_options={"populate_existing": True}
+    ).one()
 
 
 def test_many_workers_claim_each_message_once(app, tenant, template):
@@ -182,7 +184,7 @@ def settle(ready, lane, begun, outcome):
 
 
 def test_accepted_message_leaves_the_outbox(tenant, template):
-    lane, message_id, begun = begin_one(tenant, template)
+    lane, _, begun = begin_one(tenant, template)
 
     message = settle(tenant, lane, begun, Outcome("accepted", external_id="wamid.1"))
 
@@ -221,7 +223,7 @@ def test_answer_that_is_not_final_keeps_the_message(tenant, template, outcome, s
     ],
 )
 def test_final_no_ends_the_message(tenant, template, outcome, status):
-    lane, message_id, begun = begin_one(tenant, template)
+    lane, _, begun = begin_one(tenant, template)
 
     message = settle(tenant, lane, begun, outcome)
 
@@ -242,7 +244,7 @@ def test_trouble_of_the_account_stops_the_account(tenant, template):
 
 
 def test_tries_run_out_into_the_dead_letters(tenant, template):
-    lane, message_id, begun = begin_one(tenant, template)
+    lane, _, begun = begin_one(tenant, template)
     with tenant_scope(tenant.id), transaction():
         db.session.execute(update(Outbox).values(failures=delivery.pace().tries - 1))
 

@@ -56,7 +56,7 @@ def metrics() -> Response:
     if not _may_see_metrics():
         return Response("metrics are for this machine, or send the token of WA_METRICS_TOKEN\n", 403)
     registry = CollectorRegistry()
-    registry.register(_Counts())  # type: ignore[arg-type]
+    registry.register(_Counts())
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -86,7 +86,9 @@ class _Counts:
                 messages.add_metric([kind, status], count)
             yield messages
             webhooks = GaugeMetricFamily("wa_webhook_events", "Stored webhooks by state", labels=["state"])
-            for state, count in db.session.execute(select(WebhookEvent.state, func.count()).group_by(WebhookEvent.state)):
+            for state, count in db.session.execute(
+                select(WebhookEvent.state, func.count()).group_by(WebhookEvent.state)
+            ):
                 webhooks.add_metric([state], count)
             yield webhooks
             age = checkup.tick_age()

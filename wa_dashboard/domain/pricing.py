@@ -9,7 +9,7 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Price:
-    """Micro-units of ``currency`` for one delivered message. ``exact`` is False where only a region's price is known."""
+    """Micro-units of ``currency`` for one delivered message; not ``exact`` where only a region's price is known."""
 
     market: str
     category: str

@@ -137,7 +137,7 @@ STATUS_OF_RANK = {
 
 
 def best_of(ranks: Iterable[int]) -> Rank:
-    """What a message's attempts prove together: a delivery by any; else the best that is still alive; else a failure."""
+    """What a message's attempts prove together: a delivery by any, else the best still alive, else a failure."""
     ranks = list(ranks)
     best = max(ranks)
     if best >= Rank.DELIVERED:

@@ -38,7 +38,7 @@ class Interval:
         return cls(f"D{sign}{int(days)}", days=int(days) if sign == "+" else -int(days))
 
     def instant(self, starts_at: datetime, zone: str, at: time) -> datetime:
-        """The instant (aware UTC). A time that the clock skips moves forward by the gap, one that it repeats is the first."""
+        """The instant (aware UTC). A time that the clock skips moves by the gap; of one that it repeats, the first."""
         if self.hours:
             return starts_at - timedelta(hours=self.hours)
         where = ZoneInfo(zone)

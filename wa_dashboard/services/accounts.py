@@ -24,7 +24,7 @@ log = logs.get(__name__)
 
 def settings() -> Settings:
     """This process's settings."""
-    return current_app.extensions["wa_settings"]  # type: ignore[no-any-return]
+    return current_app.extensions["wa_settings"]
 
 
 def provider_of(account: ProviderAccount) -> Provider:
@@ -40,7 +40,9 @@ def webhook_url(account: ProviderAccount) -> str:
 
 def accounts_of(tenant: Tenant, live: bool) -> list[ProviderAccount]:
     """The tenant's accounts of one mode that may send, best first."""
-    wanted = select(ProviderAccount).where(ProviderAccount.live == live, ProviderAccount.status != "disabled")
+    wanted = select(ProviderAccount).where(
+        ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == live, ProviderAccount.status != "disabled"
+    )
     return list(db.session.scalars(wanted.order_by(ProviderAccount.priority, ProviderAccount.id)))
 
 

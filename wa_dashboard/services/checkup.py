@@ -66,7 +66,9 @@ def _python(_: Settings) -> list[Check]:
 
 def _folder(settings: Settings) -> list[Check]:
     writable = os.access(settings.data_dir, os.W_OK)
-    sentence = f"{settings.data_dir} can be written." if writable else f"{settings.data_dir} cannot be written: chown it."
+    sentence = (
+        f"{settings.data_dir} can be written." if writable else f"{settings.data_dir} cannot be written: chown it."
+    )
     checks = [Check("data folder", writable, sentence)]
     secrets_file = settings.data_dir / "secrets.env"
     if secrets_file.exists():
@@ -108,11 +110,13 @@ def newest_migration() -> str:
 def _queue(settings: Settings) -> list[Check]:
     try:
         policy = str(queues.client().config_get("maxmemory-policy").get("maxmemory-policy"))
-    except (redis.ResponseError, redis.NoPermissionError):
+    except redis.ResponseError:  # an ACL may keep us from asking
         return [Check("queue", True, "The queue answers; its eviction policy may not be read.")]
     except (redis.RedisError, OSError) as error:
         where = "the embedded queue (start python3 app.py)" if settings.embedded_queue else "REDIS_URL"
-        sentence = f"The queue does not answer ({type(error).__name__}): look at {where}. Messages go out slowly meanwhile."
+        sentence = (
+            f"The queue does not answer ({type(error).__name__}): look at {where}. Messages go out slowly meanwhile."
+        )
         return [Check("queue", False, sentence)]
     if policy != "noeviction":
         sentence = f"Redis may forget wake-ups (maxmemory-policy {policy}): set it to noeviction."
@@ -173,7 +177,13 @@ def _webhooks(settings: Settings) -> list[Check]:
     except requests.RequestException:
         good = False
     if not good:
-        return [Check("webhooks", False, f"{url} does not answer: providers cannot report. Check WA_PUBLIC_URL and the web part.")]
+        return [
+            Check(
+                "webhooks",
+                False,
+                f"{url} does not answer: providers cannot report. Check WA_PUBLIC_URL and the web part.",
+            )
+        ]
     if any(_live_accounts()) and not settings.public_url.startswith("https://"):
         return [Check("webhooks", False, "Live providers post to https only: set WA_PUBLIC_URL to your https address.")]
     return [Check("webhooks", True, f"{settings.public_url} answers.")]

@@ -58,7 +58,7 @@ class Begun:
 
 
 def pace() -> Pace:
-    return current_app.extensions["wa_pace"]  # type: ignore[no-any-return]
+    return current_app.extensions["wa_pace"]
 
 
 def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
@@ -171,7 +171,7 @@ def _limit_of(tenant: Tenant, rule: str | None) -> int | None:
 
 def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
     """Write the attempts down, for rows that are still ours and whose person still agrees. One transaction."""
-    ready, broken = compose(lane.tenant, lane.account, lane.provider, claimed.message_ids)
+    ready, broken = compose(lane.account, lane.provider, claimed.message_ids)
     if broken:
         _bury(lane, claimed, broken)
     with transaction():
@@ -295,7 +295,7 @@ def lanes_with_work() -> list[str]:
             .where(lifecycle.due(), ProviderAccount.status == "active")
             .group_by(Outbox.account_id)
         )
-        found = [account_id for (account_id,) in rows]
+        found = [account_id for (account_id,) in rows if account_id]
         end_read()
     return found
 

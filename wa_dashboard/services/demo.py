@@ -40,7 +40,8 @@ def make(settings: Settings) -> Tenant:
 
     Everything goes the way of any order: the simulator approves, receives and answers.
     """
-    made = tenants.create_tenant(settings, "Teatrul de Vară" if settings.demo else "My organisation", _EMAIL, demo=settings.demo)
+    name = "Teatrul de Vară" if settings.demo else "My organisation"
+    made = tenants.create_tenant(settings, name, _EMAIL, demo=settings.demo)
     tenant = made.tenant
     accounts.create_test_account(tenant)
     templates.install_starters(tenant)

@@ -4,7 +4,7 @@ What we decide moves by `domain.statuses.MOVES`; what a provider reports is merg
 any repetition of receipts ends in the same state (states.md §6.1).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,9 +35,9 @@ def tell(
     *,
     at: datetime | None = None,
     attempt_no: int | None = None,
-    **detail: Any,
+    detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add a line to each message's story."""
+    """Add a line to each message's story; ``detail`` as JSON."""
     now = clock.now()
     rows = [
         {
@@ -48,7 +48,7 @@ def tell(
             "at": at or now,
             "recorded_at": now,
             "attempt_no": attempt_no,
-            "detail": detail,
+            "detail": dict(detail or {}),
         }
         for message_id in message_ids
     ]
@@ -70,7 +70,7 @@ def move(tenant_id: str, message_ids: Sequence[str], to: Status, kind: str, **va
         )
     )
     detail = {key: value for key, value in values.items() if key in ("reason", "error_code") and value}
-    tell(tenant_id, moved, kind, **detail)
+    tell(tenant_id, moved, kind, detail=detail)
     return moved
 
 
@@ -241,7 +241,7 @@ def _tell_receipt(message: Message, attempt: Attempt, item: StatusItem) -> None:
         detail |= {"error_class": item.error.error_class, "error_code": item.error.code, "text": item.error.detail}
     if item.pricing is not None and item.pricing.category:
         detail["category"] = item.pricing.category
-    tell(message.tenant_id, [message.id], item.status, at=item.at, attempt_no=attempt.attempt_no, **detail)
+    tell(message.tenant_id, [message.id], item.status, at=item.at, attempt_no=attempt.attempt_no, detail=detail)
 
 
 def _charge(message: Message, item: StatusItem) -> None:

@@ -9,7 +9,7 @@ from .. import logs
 from ..db import db, end_read
 from ..domain import rendering
 from ..domain.statuses import SENDABLE
-from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval, Tenant
+from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval
 from ..providers.base import CannotBuild, OutboundTemplate, Provider, WireRequest
 from . import accounts
 
@@ -35,7 +35,7 @@ class CannotSend(Exception):
 
 
 def compose(
-    tenant: Tenant, account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
+    account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
 ) -> tuple[dict[str, Composed], dict[str, CannotSend]]:
     """The request of each message's next attempt, and what cannot be sent, by message id. Reads only."""
     wanted = (

@@ -86,7 +86,12 @@ def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome:
     message.updated_at = now
     account_seen(account)
     lifecycle.tell(
-        message.tenant_id, [message.id], "accepted", at=now, attempt_no=begun.attempt_no, provider=account.provider
+        message.tenant_id,
+        [message.id],
+        "accepted",
+        at=now,
+        attempt_no=begun.attempt_no,
+        detail={"provider": account.provider},
     )
     db.session.flush()
     lifecycle.project(message, now)

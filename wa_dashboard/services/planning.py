@@ -48,7 +48,6 @@ def plan(
     *,
     intervals: Sequence[str],
     live: bool,
-    asked_by: str,
 ) -> Planned:
     """Make the reminders that are still to come. Safe to repeat; another start time replaces what is pending.
 

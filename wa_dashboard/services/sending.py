@@ -86,11 +86,15 @@ def send_order_confirmation(caller: Caller, order: OrderConfirmation) -> Sent:
     with transaction():
         if not order.dry_run:
             return _confirm(caller, order)
-        try:
-            with savepoint():
-                raise _OnlyRehearsed(_confirm(caller, order))
-        except _OnlyRehearsed as rehearsal:
-            return rehearsal.sent
+        return _rehearse(caller, order)
+
+
+def _rehearse(caller: Caller, order: OrderConfirmation) -> Sent:
+    try:
+        with savepoint():
+            raise _OnlyRehearsed(_confirm(caller, order))  # noqa: TRY301 - raising is what undoes the savepoint
+    except _OnlyRehearsed as rehearsal:
+        return rehearsal.sent
 
 
 def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
@@ -146,9 +150,9 @@ def accept(tenant: Tenant, wish: Wish) -> Sent:
     if not insert_rows(Message, [row], once=["tenant_id", "dedupe_key"]):
         return Sent(_the_one(wish.dedupe_key), duplicate=True)
     message = _the_one(wish.dedupe_key)
-    lifecycle.tell(tenant.id, [message.id], "asked", by=wish.asked_by)
+    lifecycle.tell(tenant.id, [message.id], "asked", detail={"by": wish.asked_by})
     if refusal is not None:
-        lifecycle.tell(tenant.id, [message.id], "skipped", reason=refusal.reason, **refusal.detail)
+        lifecycle.tell(tenant.id, [message.id], "skipped", detail={"reason": refusal.reason, **refusal.detail})
     elif account is not None:
         _put_in_outbox(message, account)
         queues.wake_lane(account.id)
@@ -366,5 +370,4 @@ def _plan_reminders(caller: Caller, order: OrderConfirmation, contact: Contact) 
         [planning.Attendee(contact, order.order_id, _values(order), order.locale, order.timezone)],
         intervals=order.reminders,
         live=caller.live,
-        asked_by=caller.actor,
     )

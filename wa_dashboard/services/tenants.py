@@ -178,7 +178,7 @@ def _user_with(email: str) -> User:
 
 
 def authenticate(key_text: str) -> Caller:
-    """The caller behind an API key. Raises Unauthenticated, in the same time for an unknown id as for a wrong secret."""
+    """The caller behind an API key. Raises Unauthenticated, as slowly for an unknown id as for a wrong secret."""
     read = security.read_api_key(key_text)
     public_id, secret_hash, live = read or ("", "0" * 64, False)
     with all_tenants("the key tells whose request it is"):

@@ -83,12 +83,12 @@ def _take_from_redis(tenant: Tenant, live: bool, wanted: int, rules: list[Rule])
     arguments: list[str | int] = [wanted, new_id("tok")]
     for rule in rules:
         arguments += [rule.limit, rule.seconds * 1000]
-    granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
+    granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)
     if granted < 0:
         _refill(client, live, stem, rules)
-        granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[misc]
-    rule = rules[int(binding) - 1].name if binding else None
-    return Grant(max(int(granted), 0), max(int(wait), 0) / 1000, rule)
+        granted, wait, binding = client.eval(_TAKE, len(keys), *keys, *arguments)
+    tightest = rules[int(binding) - 1].name if binding else None
+    return Grant(max(int(granted), 0), max(int(wait), 0) / 1000, tightest)
 
 
 def _refill(client: redis.Redis, live: bool, stem: str, rules: list[Rule]) -> None:

@@ -141,6 +141,7 @@ def reconcile(metronome: Scheduler) -> None:
                 timeout=90,
             )
 
+
 def alone(app: Flask) -> int:
     """Tick and do everything in this process until told to stop: an installation without RQ."""
     stopping: list[int] = []

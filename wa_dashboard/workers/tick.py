@@ -79,7 +79,9 @@ def _step(name: str, work: Callable[[], object]) -> None:
     """One sweep; its failure is logged and never stops the others."""
     try:
         work()
+        end_read()
     except Exception as error:
+        give_up_read()
         if is_unavailable(error):
             log.warning("sweep_without_database", sweep=name, error=type(error).__name__)
         else:
