@@ -165,7 +165,7 @@ def interval_in_words(interval: str) -> T:
     if unit == "H":
         return T("%(count)s h before", count=number)
     if sign == "+":
-        return T("Day after") if number == "1" else T("%(count)s days after", count=number)
+        return T("the day after") if number == "1" else T("%(count)s days after", count=number)
     if number == "0":
-        return T("Same day")
-    return T("Day before") if number == "1" else T("%(count)s days before", count=number)
+        return T("the same day")
+    return T("the day before") if number == "1" else T("%(count)s days before", count=number)
