@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import phonenumbers
 from phonenumbers import timezone as phone_zones
 
-_INTERVAL = re.compile(r"^(?:D([+-])(\d{1,3})|H-(\d{1,3}))$")
+_INTERVAL = re.compile(r"D([+-])([0-9]{1,3})|H-([0-9]{1,3})")
 _MINUTE = timedelta(minutes=1)
 
 
@@ -29,10 +29,12 @@ class Interval:
     @classmethod
     def parse(cls, text: str) -> "Interval":
         """Raises BadInterval."""
-        found = _INTERVAL.match(text.strip().upper())
+        found = _INTERVAL.fullmatch(text.strip().upper())
         if not found:
             raise BadInterval(text)
         sign, days, hours = found.groups()
+        if hours is not None and not int(hours):
+            raise BadInterval(text)  # no hours before the start is after everybody has come
         if hours is not None:
             return cls(f"H-{int(hours)}", hours=int(hours))
         return cls(f"D{sign}{int(days)}", days=int(days) if sign == "+" else -int(days))
@@ -111,6 +113,8 @@ def out_of_quiet_hours(
         moved = instant
         for _ in range(24 * 60):
             moved += step
+            if step > timedelta() and moved > latest:
+                break
             if moved <= latest and is_open(moved, zones, quiet_from, quiet_to):
                 return moved
     return None
