@@ -157,7 +157,8 @@ def _install(home, lock):
             return
         problem = run.stdout.decode("utf-8", "replace")
     if problem is None:
-        return _refuse("This Python has neither pip nor ensurepip: install one of them first (Debian, Ubuntu:"
+        problem = ""
+        _refuse("This Python has neither pip nor ensurepip: install one of them first (Debian, Ubuntu:"
                 " `sudo apt install python3-pip`), then start again.")  # fmt: skip
     if "No space left on device" in problem or "os error 28" in problem:
         _refuse("The disk is full: the packages need about 300 MB in %s." % home)

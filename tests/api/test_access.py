@@ -1,5 +1,6 @@
 """Keys, scopes, tenants, clocks and ids of requests (test-catalogue S18)."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -154,15 +155,15 @@ def test_every_view_declares_its_scope(app: Flask) -> None:
 
 
 def test_a_key_has_its_calls_per_minute(
-    client: FlaskClient, tenant: ReadyTenant, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, tenant: ReadyTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wa_dashboard.api.limits import PER_MINUTE
+    monkeypatch.setitem(app.extensions, "wa_settings", replace(app.extensions["wa_settings"], api_per_minute=40))
 
     first = get(client, tenant)
-    assert first.headers["RateLimit-Policy"] == f'"key";q={PER_MINUTE};w=60'
-    assert first.headers["RateLimit"].startswith(f'"key";r={PER_MINUTE - 1};t=')
+    assert first.headers["RateLimit-Policy"] == f'"key";q=40;w=60'
+    assert first.headers["RateLimit"].startswith(f'"key";r=39;t=')
     refused = None
-    for _ in range(PER_MINUTE):
+    for _ in range(40):
         refused = client.get("/api/wa/messages/ten_0", headers=tenant.headers)
         if refused.status_code == 429:
             break

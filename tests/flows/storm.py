@@ -18,7 +18,7 @@ import requests
 
 from tests.support.servers import DOOR, clean_environ, free_port, wait_until
 
-PACE = "lease=6,connect=1,read=1.5,grace=3,margin=5,hold=120,long_hold=180,base=0.3,cap=4,tick=0.5"
+PACE = "lease=6,connect=1,read=1.5,grace=3,margin=5,hold=120,long_hold=180,look_first=2,look_again=3,look_last=10,base=0.3,cap=4,tick=0.5"
 
 
 class Process:
@@ -76,8 +76,8 @@ def session_of(leader: int) -> list[int]:
 class Installation:
     """Web, workers, a tick, the simulator; a tenant without limits whose templates are approved."""
 
-    def __init__(self, folder: Path, database_url: str | None, redis_url: str, seed: int) -> None:
-        self.folder, self.rng = folder, random.Random(seed)
+    def __init__(self, folder: Path, database_url: str | None, redis_url: str, seed: int, provider: str) -> None:
+        self.folder, self.rng, self.provider = folder, random.Random(seed), provider
         self.port, self.sim_port = free_port(), free_port()
         self.env = {
             "WA_DATA_DIR": str(folder / "data"),
@@ -89,7 +89,7 @@ class Installation:
             "WA_PACE": PACE,
             "WA_RATE_PER_MINUTE": "0",
             "WA_RATE_PER_HOUR": "0",
-            "WHATSAPP_PROVIDER": "meta_cloud",
+            "WHATSAPP_PROVIDER": provider,
         }
         if database_url:
             self.env["DATABASE_URL"] = database_url
@@ -140,7 +140,7 @@ class Installation:
         self.command("template-approve", "--tenant", self.tenant, "order_confirm", "ro")
 
     def faults(self, **what: object) -> None:
-        body = {"provider": "meta_cloud", **what} if what else {}
+        body = {"provider": self.provider, **what} if what else {}
         assert requests.put(f"{self.sim}/_sim/faults", json=body, timeout=5).status_code == 200
 
     def post(self, number: int) -> None:
@@ -232,8 +232,10 @@ class Installation:
 
 
 @contextmanager
-def installation(folder: Path, database_url: str | None, redis_url: str, seed: int) -> Iterator[Installation]:
-    made = Installation(folder, database_url, redis_url, seed)
+def installation(
+    folder: Path, database_url: str | None, redis_url: str, seed: int, provider: str
+) -> Iterator[Installation]:
+    made = Installation(folder, database_url, redis_url, seed, provider)
     try:
         made.start()
         yield made

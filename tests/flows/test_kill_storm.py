@@ -12,16 +12,22 @@ FAULTS = {"drop_before": 0.015, "drop_after": 0.02, "slow": 0.004, "slow_s": 4, 
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(("database", "provider"), [("sqlite", "twilio"), ("postgresql", "meta_cloud")])
 def test_kill_storm_loses_nothing_and_sends_nothing_twice(
-    tmp_path: Path, database: str, valkey_url: str, fresh_postgres_url: str, full: bool, capsys: pytest.CaptureFixture
+    tmp_path: Path,
+    database: str,
+    provider: str,
+    valkey_url: str,
+    fresh_postgres_url: str,
+    full: bool,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     count, kills, flushes = (2000, 12, 2) if full else (400, 6, 1)
     url = fresh_postgres_url if database == "postgresql" else None
     queue = redis.Redis.from_url(valkey_url)
     began = time.monotonic()
 
-    with installation(tmp_path, url, valkey_url, seed=int(time.time())) as storm:
+    with installation(tmp_path, url, valkey_url, seed=int(time.time()), provider=provider) as storm:
         storm.faults(**FAULTS)
         posting = storm.post_all(count)
         storm.kill_some(kills, queue.flushall, flushes, pause=count / 400 * 1.6)
@@ -36,7 +42,7 @@ def test_kill_storm_loses_nothing_and_sends_nothing_twice(
     lost = count - len(ledger)
     with capsys.disabled():
         print(
-            f"\n{database}: {count} confirmations, {kills} kills, {flushes} flushes: lost {lost}, twice {len(twice)}, "
+            f"\n{database}, {provider}: {count} confirmations, {kills} kills, {flushes} flushes: lost {lost}, twice {len(twice)}, "
             f"{dict(counts)}, {time.monotonic() - began:.0f} s"
         )
     assert sum(counts.values()) == count

@@ -5,13 +5,15 @@ from sqlalchemy import select, update
 
 from tests import factories
 from tests.support.rows import make_message, put_in_outbox
+from wa_dashboard import clock
 from wa_dashboard.db import db, db_now, insert_rows, tenant_scope, transaction
 from wa_dashboard.domain.ids import new_id
 from wa_dashboard.domain.pace import Pace
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.domain.statuses import Rank
 from wa_dashboard.models import Attempt, Message, Outbox, WebhookEvent
-from wa_dashboard.services import contacts, recovery
+from wa_dashboard.providers.base import StatusItem
+from wa_dashboard.services import contacts, lifecycle, recovery
 
 PACE = Pace(grace=1, margin=10, hold=100, long_hold=200)
 
@@ -67,7 +69,7 @@ def unread_webhook(ready):
             body=b"{}",
             digest=new_id("x"),
             state="new",
-            received_at=factories.clock.now(),
+            received_at=clock.now(),
         )
         db.session.add(event)
         db.session.flush()
@@ -204,3 +206,35 @@ def test_unsaid_policy_of_a_row_is_never_guessed(tenant, template):
     receipt_for_later_attempt(tenant, template, begun=-40)
 
     assert after(tenant, message_id)[0] == "unconfirmed"
+
+
+def test_failure_of_the_second_attempt_ends_a_message_whose_first_was_given_up(tenant, template):
+    message_id = doubtful(tenant, template, "must_deliver", begun=-60)
+    receipt_for_later_attempt(tenant, template, begun=-40)
+    after(tenant, message_id)
+
+    with tenant_scope(tenant.id), transaction():
+        second = _attempt(tenant, message_id, Rank.ACCEPTED, -1, seen=False) | {"attempt_no": 2}
+        insert_rows(Attempt, [second])
+        failed = StatusItem(
+            key="k", at=clock.now(), correlation_id=f"{message_id}.2", external_id="wamid.2", status="failed"
+        )
+        lifecycle.apply_receipt(tenant.account, failed)
+        status = db.session.scalar(select(Message.status).where(Message.id == message_id))
+
+    assert status == "failed"
+
+
+def test_late_receipt_of_a_given_up_attempt_still_counts(tenant, template):
+    message_id = doubtful(tenant, template, "never_twice", begun=-60)
+    receipt_for_later_attempt(tenant, template, begun=-40)
+    assert after(tenant, message_id)[0] == "unconfirmed"
+
+    with tenant_scope(tenant.id), transaction():
+        late = StatusItem(
+            key="k", at=clock.now(), correlation_id=f"{message_id}.1", external_id="wamid.1", status="delivered"
+        )
+        lifecycle.apply_receipt(tenant.account, late)
+        status = db.session.scalar(select(Message.status).where(Message.id == message_id))
+
+    assert status == "delivered"

@@ -17,6 +17,12 @@ class Entry:
 
 
 PROBLEMS: dict[str, Entry] = {
+    "webhook_signature_invalid": Entry(
+        401,
+        T("The webhook is not signed"),
+        T("The post does not prove that it comes from the provider of one of our accounts. Nothing was stored."),
+        T("Compare the secret and the public address: the signature covers both. Then let the provider post again."),
+    ),
     "malformed_json": Entry(
         400,
         T("The body is not JSON"),

@@ -17,7 +17,6 @@ from ..config import Settings
 from ..domain.text import T
 from .access import caller
 
-PER_MINUTE = 600
 AWAY_AFTER_S = 0.25  # decisions.md D3: Redis being away may cost a caller no more
 _EXTENSION = "wa_api_limits"
 
@@ -30,7 +29,8 @@ class _Counter:
 
 def init_app(app: Flask) -> None:
     """One limiter for the whole API of ``app``, by key, shared by all processes through Redis."""
-    url = cast("Settings", app.extensions["wa_settings"]).redis_url
+    settings = cast("Settings", app.extensions["wa_settings"])
+    url = settings.redis_url
     options: dict[str, Any] = {
         "socket_connect_timeout": AWAY_AFTER_S,
         "socket_timeout": AWAY_AFTER_S,
@@ -48,11 +48,16 @@ def init_app(app: Flask) -> None:
     limiter.init_app(app)
 
     # The key is known only after authentication, so what is limited is this call and not the views.
-    @limiter.shared_limit(f"{PER_MINUTE} per minute", scope="api")
+    @limiter.shared_limit(lambda: f"{per_minute()} per minute", scope="api")
     def count() -> None:
         return None
 
     app.extensions[_EXTENSION] = _Counter(limiter, count)
+
+
+def per_minute() -> int:
+    """The calls a key may make in a minute: far more than a checkout needs, so that only a runaway loop meets it."""
+    return cast("Settings", current_app.extensions["wa_settings"]).api_per_minute
 
 
 def check() -> None:
@@ -62,7 +67,7 @@ def check() -> None:
         counter.count()
     except RateLimitExceeded as problem:
         g.wa_limit = counter.limiter.current_limit
-        detail = T("This key may make %(count)s calls a minute. Wait and send it again.", count=PER_MINUTE)
+        detail = T("This key may make %(count)s calls a minute. Wait and send it again.", count=per_minute())
         raise errors.RateLimited(detail, retry_after=_seconds_left(g.wa_limit)) from problem
     g.wa_limit = counter.limiter.current_limit
 
@@ -75,9 +80,9 @@ def add_headers(response: Response) -> Response:
             response.headers["RateLimit"] = f'"key";r={limit.remaining};t={_seconds_left(limit)}'
         except RedisError:
             return response  # went away after counting; the header is only a courtesy
-        response.headers["RateLimit-Policy"] = f'"key";q={PER_MINUTE};w=60'
+        response.headers["RateLimit-Policy"] = f'"key";q={per_minute()};w=60'
     return response
 
 
 def _seconds_left(limit: RequestLimit | None) -> int:
-    return max(1, limit.reset_at - int(time.time())) if limit is not None else 60
+    return min(60, max(1, limit.reset_at - int(time.time()))) if limit is not None else 60

@@ -15,6 +15,9 @@ class Pace:
     margin: float = 30.0  # receipts must have been seen for attempts begun this much later
     hold: float = 900.0  # must_deliver: after that it is sent again even without evidence
     long_hold: float = 86400.0  # evidence, never_twice: after that it is given up as unconfirmed
+    look_first: float = 5.0  # a provider that can be asked is asked about a doubt after this long,
+    look_again: float = 15.0  # again after this long,
+    look_last: float = 60.0  # and believed, when it does not know the message, after this long
     base: float = 5.0  # first retry
     cap: float = 3600.0
     tries: int = 8

@@ -129,6 +129,7 @@ class Outbox(TenantRow):
     lease_token: Mapped[str | None] = mapped_column(String(40))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime())
     uncertain_since: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())  # when the provider was last asked about a doubt
 
 
 class Attempt(TenantRow):

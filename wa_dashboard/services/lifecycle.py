@@ -137,10 +137,11 @@ def cancel_waiting(
 # --- what providers report --------------------------------------------------------------------------------------
 
 
-def apply_receipt(account: ProviderAccount, item: StatusItem) -> str | None:
+def apply_receipt(account: ProviderAccount, item: StatusItem, *, heard: bool = True) -> str | None:
     """Merge one receipt of this account (inside a transaction). Returns the message's id, None if it is unknown here.
 
-    Found by our correlation id first, by the provider's message id second. Harmless to repeat.
+    Found by our correlation id first, by the provider's message id second. Harmless to repeat. Not ``heard``: we
+    asked for it, so it says nothing of whether webhooks arrive (the watermark).
     """
     attempt = _attempt_of(account, item)
     if attempt is None:
@@ -148,7 +149,7 @@ def apply_receipt(account: ProviderAccount, item: StatusItem) -> str | None:
     rank = RANK_OF_RECEIPT[item.status]
     message = lock_message(attempt.message_id)
     db.session.refresh(attempt)
-    _merge_attempt(attempt, rank, item)
+    _merge_attempt(attempt, rank, item, heard)
     _merge_message(message, attempt, rank, item)
     return message.id
 
@@ -178,8 +179,8 @@ def _attempt_of(account: ProviderAccount, item: StatusItem) -> Attempt | None:
     return found
 
 
-def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem) -> None:
-    attempt.receipt_seen = True
+def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem, heard: bool) -> None:
+    attempt.receipt_seen = attempt.receipt_seen or heard
     if item.external_id and attempt.external_id is None and not _is_taken(attempt, item.external_id):
         attempt.external_id = item.external_id
     attempt.rank = max(attempt.rank, rank)
@@ -210,10 +211,7 @@ def _merge_message(message: Message, attempt: Attempt, rank: Rank, item: StatusI
         _tell_receipt(message, attempt, item)
     if item.external_id and message.external_id is None:
         message.external_id = item.external_id
-    if rank >= Rank.DELIVERED and message.charged_micros is None:
-        _charge(message, item)
-    elif item.pricing is not None and item.pricing.category and message.charged_micros is None:
-        message.category = item.pricing.category
+    _price(message, attempt, item)
     project(message, item.at, item)
     message.updated_at = clock.now()
     db.session.flush()
@@ -244,11 +242,15 @@ def _tell_receipt(message: Message, attempt: Attempt, item: StatusItem) -> None:
     tell(message.tenant_id, [message.id], item.status, at=item.at, attempt_no=attempt.attempt_no, detail=detail)
 
 
-def _charge(message: Message, item: StatusItem) -> None:
-    """The price counts from the first proof of delivery, in the category the provider billed (decisions.md D18)."""
-    if item.pricing is not None:
+def _price(message: Message, attempt: Attempt, item: StatusItem) -> None:
+    """What a delivered message costs, in the category the provider billed: any receipt may be the one that says it
+    (contracts.md §1.5), so the first that does decides, whatever order they come in (decisions.md D18)."""
+    told = item.pricing is not None and message.billable is None
+    if item.pricing is not None and told:
         message.category = item.pricing.category or message.category
         message.billable = item.pricing.billable
+    if attempt.rank not in (Rank.DELIVERED, Rank.READ) or (message.charged_micros is not None and not told):
+        return
     price = pricing.price_of(message.market, message.category or "utility", item.at)
     if price is not None:
         message.currency = price.currency

@@ -11,7 +11,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import lifecycle, templates
+from . import lifecycle, parked, templates
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -96,6 +96,8 @@ def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome:
     db.session.flush()
     lifecycle.project(message, now)
     db.session.flush()
+    if outcome.external_id:
+        parked.match_parked(account.id, outcome.external_id)
 
 
 def account_seen(account: ProviderAccount) -> None:

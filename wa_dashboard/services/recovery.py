@@ -121,22 +121,42 @@ def _resolve(row: Outbox, watermark: datetime | None, now: datetime, pace: Pace)
     waited = (now - since).total_seconds() > patience
     if not passed and not waited:
         return False
-    message = _message(row.message_id)
-    again = row.policy == Policy.MUST_DELIVER or (row.policy == Policy.EVIDENCE and passed)
-    if again and not message.cancel_requested and row.attempt_no < pace.tries and not _is_late(row, now):
-        _send_again(row, message, by_evidence=passed)
-    else:
-        _give_up(row, message)
+    decide(row, evidence=passed, pace=pace)
     return True
 
 
-def _is_late(row: Outbox, now: datetime) -> bool:
-    return row.expires_at is not None and row.expires_at <= now
+def decide(row: Outbox, *, evidence: bool, pace: Pace) -> None:
+    """End a doubt as its policy says: ``evidence`` that it was never sent, or merely no more patience.
+
+    In a transaction that holds the row, in its tenant's scope.
+    """
+    message = _message(row.message_id)
+    _close_doubt(row)
+    again = row.policy == Policy.MUST_DELIVER or (row.policy == Policy.EVIDENCE and evidence)
+    late = row.expires_at is not None and row.expires_at <= clock_of_database()
+    if again and not message.cancel_requested and row.attempt_no < pace.tries and not late:
+        _send_again(row, message, by_evidence=evidence)
+    else:
+        _give_up(row, message)
+
+
+def _close_doubt(row: Outbox) -> None:
+    """The attempt no longer counts as perhaps under way; a receipt that comes all the same outranks this."""
+    db.session.execute(
+        update(Attempt)
+        .where(
+            Attempt.message_id == row.message_id,
+            Attempt.attempt_no == row.attempt_no,
+            Attempt.rank == Rank.AMBIGUOUS,
+        )
+        .values(rank=int(Rank.NOT_SENT)),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _send_again(row: Outbox, message: Message, *, by_evidence: bool) -> None:
     """The receipts have passed it by (it was not sent), or the hold is over (it may go twice, and says so)."""
-    row.state, row.uncertain_since = "queued", None
+    row.state, row.uncertain_since, row.asked_at = "queued", None, None
     message.possible_duplicate = message.possible_duplicate or not by_evidence
     db.session.flush()
     lifecycle.move(

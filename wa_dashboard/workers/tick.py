@@ -9,7 +9,7 @@ from .. import logs, queues
 from ..db import all_tenants, clock_of_database, db, end_read, give_up_read, is_unavailable, transaction, upsert
 from ..domain.pace import Pace
 from ..models import Heartbeat
-from ..services import delivery, idempotency, receipts, recovery, reminders, templates
+from ..services import delivery, idempotency, lookup, receipts, recovery, reminders, templates
 
 log = logs.get(__name__)
 
@@ -47,6 +47,7 @@ def run_forever() -> None:
 
 def chores() -> None:
     """What talks to providers at length, with no transaction open."""
+    _step("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"]))
     _step("submit", templates.submit_due)
     _step("poll", templates.poll_due)
 
