@@ -7,11 +7,25 @@ from typing import Any
 
 import structlog
 
-# A number in any of the ways we or a provider might write it: +40722123456, 40722123456, whatsapp%3A%2B40…
-_NUMBER = re.compile(r"(?<![\w.:-])(\+|%2B)?(\d{2,3})\d{4,9}(\d{3})(?![\w.-])")
+# A number in any of the ways we, a person or a provider might write it: +40722123456, 0722 123 456,
+# whatsapp%3A%2B40722123456. Ids, dates, ports, prices and times in seconds or milliseconds stay readable.
+_START = r"(?:(?<=%2B)|(?<=%3A)|(?<![\w-])(?<!\d\.))"
+_END = r"(?!\w|[.-]\w)"
+_NUMBER = re.compile(
+    rf"{_START}(\+|%2B|00)([1-9](?:[\s().-]{{0,2}}\d){{7,14}})"
+    rf"|{_START}(?!1\d{{9}}{_END}|1\d{{12}}{_END})(\d{{2,3}})\d{{4,9}}(\d{{3}}){_END}"
+    rf"|{_START}\(?(0\d{{1,3}})\)?[\s.-]\d{{2,3}}[\s.-]?\d{{0,3}}[\s.-]?(\d{{3}}){_END}",
+    re.IGNORECASE,
+)
 _SECRET = re.compile(
-    r"(wak_(?:live|test)_\w{4})[\w-]+|(EAA)[\w]{10,}|((?:Bearer|Basic)\s+)[\w.~+/=-]{8,}"
-    r"|((?:access_token|auth_token|api_key|app_secret|password|code|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}&]{4,}",
+    r"(wak_(?:live|test)_\w{4})[\w-]+|(?<![A-Za-z0-9])((?-i:EAA))\w{10,}|((?:Bearer|Basic)\s+)[\w.~+/=-]{8,}"
+    r"|(/(?:welcome|webhook)/)[\w-]{16,}"
+    r"|((?:(?:access|auth|verify|csrf)[_-]?token|api[_-]?key|app[_-]?secret|(?:webhook|api)[_-]secret|secret[_-]?key"
+    r"|password|code|token)[\"']?\s*[:=]\s*[\"']?)(?!\[redacted)[^\s\"',}&]{4,}",
+    re.IGNORECASE,
+)
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:token|password|secret|api_key|authorization|credentials|cookie|secret_key|encryption_keys)$",
     re.IGNORECASE,
 )
 
@@ -19,21 +33,36 @@ _SECRET = re.compile(
 def mask_text(text: str) -> str:
     """The same text with telephone numbers cut to their last three digits and secrets removed."""
     text = _SECRET.sub(lambda m: next(g for g in m.groups() if g is not None) + "[redacted]", text)
-    return _NUMBER.sub(lambda m: f"{m[1] or ''}{m[2]}•••{m[3]}", text)
+    return _NUMBER.sub(_cut, text)
 
 
-def _mask(value: Any) -> Any:
-    if isinstance(value, str):
-        return mask_text(value)
+def _cut(found: re.Match[str]) -> str:
+    plus, international, head, tail, area, end = found.groups()
+    if international:
+        digits = re.sub(r"\D", "", international)
+        return f"{plus}{digits[:2]}•••{digits[-3:]}"
+    return f"{head or area}•••{tail or end}"
+
+
+def _mask(value: Any, name: str = "") -> Any:
+    if value and _SECRET_NAME.search(name):
+        return "[redacted]"
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, dict):
-        return {key: _mask(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+        return {str(key): _mask(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_mask(item) for item in value]
-    return value
+    if isinstance(value, bytes | bytearray):
+        value = value.decode("utf-8", "replace")
+    return mask_text(str(value))  # whatever it is, it is written as text
+
+
+_OURS = ("timestamp", "_record", "_from_structlog")  # structlog's own keys: the last two are taken out again
 
 
 def _mask_event(_logger: Any, _name: str, event: Any) -> Any:
-    return {key: value if key == "timestamp" else _mask(value) for key, value in event.items()}
+    return {key: value if key in _OURS else _mask(value, key) for key, value in event.items()}
 
 
 def configure(level: str, *, human: bool = False) -> None:
