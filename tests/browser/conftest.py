@@ -12,6 +12,10 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
+from tests import factories
+from tests.factories import ReadyTenant
+from tests.support.people import light_passwords
+
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -54,6 +58,25 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_hashes() -> Iterator[None]:
+    with light_passwords():
+        yield
+
+
+@pytest.fixture
+def show(app: Flask, simulator: str, web: str) -> ReadyTenant:
+    """A theatre whose sender the simulator knows and whose order template it has approved."""
+    from wa_dashboard.services import template_submission, templates
+
+    made = factories.make_tenant("Teatrul de Vară")
+    templates.install_starters(made.tenant, ["ro", "en"])
+    template_submission.submit_due()
+    for language in ("ro", "en"):
+        template_submission.approve_now(made.tenant, "order_confirm", language)
+    return made
 
 
 class Watcher:

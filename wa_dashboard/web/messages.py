@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from flask import Response, redirect, render_template, request, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
@@ -24,7 +24,7 @@ from ..services.messages import Filters, Found, Line, Story
 from ..services.paging import Place, WrongCursor, read_cursor, write_cursor
 from . import web
 from .access import may, me, requires, say_next
-from .htmx import render
+from .htmx import render, wants_fragment
 from .looks import MESSAGE_LOOKS
 
 # Nothing will be charged for these: an estimate would mislead.
@@ -49,7 +49,7 @@ _ASKED = ("q", "status", "type", "template", "provider", "from", "to", "mode")
 
 @web.get("/messages")
 @requires("see")
-def messages() -> str:
+def messages() -> Response:
     """The list, or its results alone for htmx."""
     asked = _asked()
     filters, wrong = _filters(asked)
@@ -72,7 +72,10 @@ def messages() -> str:
         "free": FREE,
         "retention": me().tenant.retention_days,
     }
-    return render("messages/list.html", "messages/results.html", **context, **_choices())
+    answer = make_response(render("messages/list.html", "messages/results.html", **context, **_choices()))
+    if wants_fragment():
+        answer.headers["HX-Push-Url"] = _url(asked, at=request.args["at"]) if place else _url(asked)
+    return answer
 
 
 @web.get("/messages/new")
