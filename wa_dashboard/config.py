@@ -188,10 +188,11 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]
 
 
 def queue_socket(data_dir: Path) -> Path:
-    """The embedded queue's unix socket: in the data folder, or, where its path is too long for one, in a short
-    private folder whose name follows from the data folder's."""
+    """The embedded queue's unix socket: in the data folder, or, where its path will not do, in a short private
+    folder whose name follows from the data folder's. It will not do when it is too long for a socket, or holds a
+    space or "=": the queue reports the path of a connection, and its client (redis 8.1) splits there."""
     path = data_dir / "queue" / "valkey.sock"
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
+    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES and not re.search(r"[\s=]", str(path)):
         return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     user = os.getuid() if hasattr(os, "getuid") else 0

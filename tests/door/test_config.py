@@ -273,6 +273,7 @@ def test_the_queue_socket_fits_a_unix_address_whatever_the_folder():
     deep = Path("/srv") / ("ă" * 60)
     assert len(os.fsencode(queue_socket(deep))) < 100
     assert queue_socket(deep) == queue_socket(deep) != queue_socket(deep / "x")
+    assert " " not in str(queue_socket(Path("/srv/my shows")))
 
 
 def test_a_space_in_the_folder_survives_the_queue_url(tmp_path):

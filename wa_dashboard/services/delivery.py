@@ -29,6 +29,7 @@ log = logs.get(__name__)
 
 BATCH = 100
 BUDGET_S = 5.0
+FORSAKEN_S = 10.0
 _FLUSH_S = 0.05
 
 
@@ -286,13 +287,13 @@ async def _send(lane: Lane, transport: Transport, begun: Begun) -> Outcome:
     return lane.provider.read_send(reply)
 
 
-def lanes_with_work() -> list[str]:
-    """Accounts on which something is due now, most urgent first."""
+def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
+    """Accounts on which something is due now, or has been due for ``overdue_s`` seconds."""
     with all_tenants("the tick serves everybody"):
         rows = db.session.execute(
             select(Outbox.account_id)
             .join(ProviderAccount, ProviderAccount.id == Outbox.account_id)
-            .where(lifecycle.due(), ProviderAccount.status == "active")
+            .where(lifecycle.due(-overdue_s), ProviderAccount.status == "active")
             .group_by(Outbox.account_id)
         )
         found = [account_id for (account_id,) in rows if account_id]
@@ -301,9 +302,12 @@ def lanes_with_work() -> list[str]:
 
 
 def wake_lanes() -> int:
-    """Wake a worker for every lane with work. Without Redis, do a little of it here (durability.md §3.12)."""
+    """Wake a worker for every lane with work. Do a little of it here when Redis is away (durability.md §3.12), and
+    where nobody came although they were called: then the workers are what is missing."""
     lanes = lanes_with_work()
+    forsaken = set(lanes_with_work(FORSAKEN_S)) if lanes else set()
     for account_id in lanes:
-        if not queues.nudge(queues.Job.DRAIN, account_id):
+        woken = queues.nudge(queues.Job.DRAIN, account_id)
+        if not woken or account_id in forsaken:
             drain(account_id, budget_s=2.0)
     return len(lanes)
