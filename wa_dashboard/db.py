@@ -358,7 +358,8 @@ def row_security_gaps() -> list[str]:
             gaps.append("the database role is a superuser or may bypass row security")
         bare = connection.exec_driver_sql(
             "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
-            " WHERE c.relkind = 'r' AND c.relname LIKE 'wa\\_%' AND NOT c.relforcerowsecurity ORDER BY 1"
+            " WHERE c.relkind = 'r' AND c.relname LIKE 'wa\\_%%' AND NOT (c.relrowsecurity AND c.relforcerowsecurity"
+            " AND EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive)) ORDER BY 1"
         ).scalars()
         gaps += [f"table {name} has no forced row security" for name in bare]
     return gaps
