@@ -31,6 +31,8 @@ class KeyRing:
         self._keys: dict[bytes, AESGCM] = {}
         for key in keys:
             raw = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+            if len(raw) != 32:
+                raise ValueError("a key of the ring is 32 bytes")
             self._keys.setdefault(hashlib.sha256(raw).digest()[:_KID], AESGCM(raw))
         self._first = next(iter(self._keys))
 
@@ -45,7 +47,7 @@ class KeyRing:
             raise Undecryptable("sealed with a key that is not in WA_ENCRYPTION_KEYS")
         try:
             return cipher.decrypt(sealed[_KID : _KID + _NONCE], sealed[_KID + _NONCE :], context.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
             raise Undecryptable("the text was changed or belongs to another row") from error
 
 
@@ -91,6 +93,8 @@ def new_api_key(live: bool) -> tuple[str, str, str]:
 
 def read_api_key(key: str) -> tuple[str, str, bool] | None:
     """(public id, hash of the secret, live) of a well-formed key; None for anything else."""
+    if not key.isascii():
+        return None
     parts = key.split("_", 3)
     if len(parts) != 4 or parts[0] != "wak" or parts[1] not in ("live", "test") or len(parts[3]) != 49:
         return None
@@ -119,7 +123,7 @@ def new_token() -> str:
 
 def same(one: str, other: str) -> bool:
     """Equal, in a time that does not tell where they differ; any characters."""
-    return hmac.compare_digest(one.encode("utf-8", "surrogateescape"), other.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
 
 
 # --- passwords --------------------------------------------------------------------------------------------------
@@ -135,5 +139,5 @@ def password_matches(password: str, stored: str | None) -> bool:
     """Takes as long for an unknown person (``stored`` None) as for a wrong password."""
     try:
         return _hasher.verify(stored or _NOBODY, password) and stored is not None
-    except argon2.exceptions.Argon2Error:
+    except (argon2.exceptions.Argon2Error, ValueError):  # ValueError: what is stored is no hash
         return False
