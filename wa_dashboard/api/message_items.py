@@ -10,7 +10,7 @@ from ..domain.story import skip_reason
 from ..models import Attempt, Message
 from ..services.messages import Found, Line, Story, may_be_cancelled
 from .access import caller
-from .writing import amount, instant, link, number, said
+from .writing import amount, instant, number, said
 
 _TROUBLED = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.UNCONFIRMED, Status.QUEUED, Status.UNCERTAIN})
 
@@ -106,7 +106,8 @@ def problem_of(error_class: str | None, code: str | None) -> dict[str, Any]:
 
 
 def link_to(message: Message) -> str:
-    return link(f"/api/wa/messages/{message.tenant_id}/{message.id}")
+    """A path of this API, as every other link in its answers."""
+    return f"/api/wa/messages/{message.tenant_id}/{message.id}"
 
 
 # --- the story --------------------------------------------------------------------------------------------------
