@@ -140,6 +140,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "account_held": _plain(T("The provider has stopped the sender; it waits until the sender works again")),
     "template_unavailable": _plain(T("The template is not approved at the provider now; it waits")),
     "uncertain": _plain(T("The provider did not answer clearly. We are checking before anything is sent again")),
+    "looked_up": _plain(T("We asked the provider: it has the message")),
     "sent_again": _sent_again,
     "accepted": lambda detail: T("%(provider)s took it", provider=_provider(detail)),
     "sent": _plain(T("Sent by WhatsApp")),
