@@ -110,7 +110,7 @@ def _schedule(tenant: Tenant, event: Event, attendee: Attendee, interval: Interv
         latest = max(latest, wanted)
     quiet = time.fromisoformat(tenant.quiet_from), time.fromisoformat(tenant.quiet_to)
     send_at = out_of_quiet_hours(wanted, latest, zone.candidates, *quiet)
-    reason = "past_due" if wanted <= now else "quiet_hours" if send_at is None else None
+    reason = "past_due" if wanted <= now else "quiet_hours" if send_at is None or send_at <= now else None
     schedule_id = new_id("sch")
     language = (attendee.locale or attendee.contact.locale or "").replace("-", "_") or None
     return {

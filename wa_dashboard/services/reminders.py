@@ -1,13 +1,14 @@
 """Turning due reminders into messages. The table is the truth; a tick only looks (states.md §6.3)."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from sqlalchemy import or_, select
 
 from .. import clock, failpoints, logs
-from ..db import all_tenants, db, end_read, savepoint, tenant_scope, transaction
+from ..db import all_tenants, db, end_read, is_unavailable, savepoint, tenant_scope, transaction
 from ..domain.statuses import MessageType
+from ..domain.timing import is_open, out_of_quiet_hours, zone_of
 from ..errors import WaError
 from ..models import Contact, Event, Schedule, Tenant
 from . import sending
@@ -17,6 +18,8 @@ log = logs.get(__name__)
 
 BATCH = 100
 GRACE = timedelta(hours=2)  # so late is still on time
+ON_TIME = timedelta(minutes=10)  # the last minute before quiet hours may be reached a little after it
+AFTERWARDS = timedelta(hours=24)  # how long a word of thanks is worth sending
 AGAIN = timedelta(seconds=60)  # when a template was missing
 
 
@@ -51,25 +54,66 @@ def release_due() -> int:
 def _release(row: Schedule, now: datetime) -> None:
     event = db.session.scalars(select(Event).where(Event.id == row.event_id)).one()
     row.updated_at = now
-    before = not row.interval.startswith("D+")
-    if before and now > event.starts_at - MIN_LEAD and now > row.send_at + GRACE:
+    if _too_late(row, event, now):
         row.status, row.reason = "missed", "too_late"
         log.warning("reminder_missed", schedule_id=row.id)
         return
     try:
         with savepoint():
+            if _put_off(row, event, now):
+                return
             sent = _send(row, event)
     except WaError as problem:
         row.reason = problem.code[:32]  # stays pending: it goes out when the template is there
+        return
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        row.reason = "broken"  # one row that cannot be handled must not stop all others
+        log.exception("reminder_broke", schedule_id=row.id)
         return
     row.status, row.message_id = "dispatched", sent.message.id
     row.reason = sent.refusal.reason[:32] if sent.refusal else None
 
 
-def _send(row: Schedule, event: Event) -> sending.Sent:
+def _too_late(row: Schedule, event: Event, now: datetime) -> bool:
+    if _afterwards(row):
+        return now > row.send_at + AFTERWARDS
+    return now > event.starts_at - MIN_LEAD and now > row.send_at + GRACE
+
+
+def _afterwards(row: Schedule) -> bool:
+    return row.interval.startswith("D+")
+
+
+def _put_off(row: Schedule, event: Event, now: datetime) -> bool:
+    """After an outage it may be night where the person is: then in the morning, or not at all."""
+    if now <= row.send_at + ON_TIME:
+        return False
+    tenant, contact = _tenant_and_contact(row)
+    given = row.zone if row.zone_source == "given" else None
+    zones = zone_of(given, contact.phone, event.timezone, tenant.timezone, event.starts_at).candidates
+    quiet = time.fromisoformat(tenant.quiet_from), time.fromisoformat(tenant.quiet_to)
+    if is_open(now, zones, *quiet):
+        return False
+    latest = row.send_at + AFTERWARDS if _afterwards(row) else event.starts_at - MIN_LEAD
+    morning = out_of_quiet_hours(now, latest, zones, *quiet)
+    if morning is None or morning <= now:
+        row.status, row.reason = "missed", "quiet_hours"
+        log.warning("reminder_missed", schedule_id=row.id)
+    else:
+        row.send_at = morning
+    return True
+
+
+def _tenant_and_contact(row: Schedule) -> tuple[Tenant, Contact]:
     tenant = db.session.scalars(select(Tenant).where(Tenant.id == row.tenant_id)).one()
-    contact = db.session.scalars(select(Contact).where(Contact.id == row.contact_id)).one()
-    ends = event.starts_at if not row.interval.startswith("D+") else clock.now() + timedelta(hours=24)
+    return tenant, db.session.scalars(select(Contact).where(Contact.id == row.contact_id)).one()
+
+
+def _send(row: Schedule, event: Event) -> sending.Sent:
+    tenant, contact = _tenant_and_contact(row)
+    ends = clock.now() + AFTERWARDS if _afterwards(row) else event.starts_at
     wish = sending.Wish(
         type=MessageType.REMINDER,
         dedupe_key=f"schedule:{row.id}",
