@@ -26,6 +26,15 @@ PACE = (
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Experiments of the catalogue's full size run with `python3 app.py test --full` only."""
+    if os.environ.get("WA_TEST_FULL") == "1":
+        return
+    large = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
+
+
 @pytest.fixture(scope="session")
 def base_settings(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Settings:
     """Settings of a private installation whose queue is real and whose simulator port is free."""

@@ -18,7 +18,10 @@ import requests
 
 from tests.support.servers import DOOR, clean_environ, free_port, wait_until
 
-PACE = "lease=6,connect=1,read=1.5,grace=3,margin=5,hold=120,long_hold=180,look_first=2,look_again=3,look_last=10,base=0.3,cap=4,tick=0.5"
+PACE = (
+    "lease=6,connect=1,read=1.5,grace=3,margin=5,hold=120,long_hold=180,look_first=2,look_again=3,look_last=10,"
+    "base=0.3,cap=4,tick=0.5"
+)
 
 
 class Process:

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.flows.storm import installation
+from tests.support.servers import cluster
 
 FAULTS = {"drop_before": 0.015, "drop_after": 0.02, "slow": 0.004, "slow_s": 4, "http_503": 0.03, "http_429": 0.015}
 
@@ -42,8 +43,8 @@ def test_kill_storm_loses_nothing_and_sends_nothing_twice(
     lost = count - len(ledger)
     with capsys.disabled():
         print(
-            f"\n{database}, {provider}: {count} confirmations, {kills} kills, {flushes} flushes: lost {lost}, twice {len(twice)}, "
-            f"{dict(counts)}, {time.monotonic() - began:.0f} s"
+            f"\n{database}, {provider}: {count} confirmations, {kills} kills, {flushes} flushes: lost {lost}, "
+            f"twice {len(twice)}, {dict(counts)}, {time.monotonic() - began:.0f} s"
         )
     assert sum(counts.values()) == count
     assert (lost, len(twice)) == (0, 0), stories
@@ -64,3 +65,30 @@ def _settled(storm, count):
             storm.post(count)
             count += 1
         time.sleep(1.5)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(420)
+def test_database_that_crashes_loses_nothing_and_sends_nothing_twice(
+    tmp_path: Path, valkey_url: str, capsys: pytest.CaptureFixture
+) -> None:
+    """R3: PostgreSQL dies and comes back, in the middle of everything."""
+    count, crashes = 600, 3
+    with cluster() as database, installation(tmp_path, database.url, valkey_url, 1, "meta_cloud") as storm:
+        storm.faults(**FAULTS)
+        posting = storm.post_all(count)
+        for _ in range(crashes):
+            time.sleep(4)
+            database.crash()
+        storm.kill_some(3, None, 0, pause=3)
+        posting.join(240)
+        storm.faults()
+        count, _ = _settled(storm, count)
+        ledger = storm.ledger()
+        invariants = storm.command("invariants")
+
+    twice = [message_id for message_id, sends in ledger.items() if sends > 1]
+    with capsys.disabled():
+        print(f"\n{count} confirmations, {crashes} database crashes: lost {count - len(ledger)}, twice {len(twice)}")
+    assert (count - len(ledger), len(twice)) == (0, 0)
+    assert invariants["ok"] is True

@@ -33,6 +33,26 @@ def postgres() -> Iterator[str]:
     if url := os.environ.get("WA_TEST_DATABASE_URL"):
         yield url.replace("postgres://", "postgresql+psycopg://").replace("postgresql://", "postgresql+psycopg://")
         return
+    with cluster() as server:
+        yield server.url
+
+
+class Cluster:
+    """A running PostgreSQL of ours. ``url``: an empty database owned by ``wa_app``, who is no superuser."""
+
+    def __init__(self, url: str, stop: list[object], start: list[object], run: dict[str, object]) -> None:
+        self.url = url
+        self._stop, self._start, self._run = stop, start, run
+
+    def crash(self) -> None:
+        """Every server process dies at once, as in a power cut, and the server comes back."""
+        subprocess.run(self._stop, **self._run)
+        subprocess.run(self._start, **self._run)
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of this block alone."""
     home = Path(tempfile.mkdtemp(prefix="wa-pg-", dir="/tmp"))  # short: a unix socket's path has a limit
     who = _unprivileged()
     if who:
@@ -46,12 +66,13 @@ def postgres() -> Iterator[str]:
     )
     options = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off -c max_connections=200"
     start = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start"]
+    stop = [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
     subprocess.run(start, **run)
     try:
         _make_database(home)
-        yield f"postgresql+psycopg://wa_app@/wa?host={home}"
+        yield Cluster(f"postgresql+psycopg://wa_app@/wa?host={home}", stop, start, run)
     finally:
-        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **(run | {"check": False}))
+        subprocess.run(stop, **(run | {"check": False}))
         shutil.rmtree(home, ignore_errors=True)
 
 
