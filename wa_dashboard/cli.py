@@ -5,7 +5,7 @@ Each takes ``--json`` and then prints exactly one JSON object on stdout; logs go
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any
@@ -58,8 +58,15 @@ def _print(facts: Mapping[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts, ensure_ascii=False, default=str))
         return
     for key, value in facts.items():
+        if key == "checks":
+            click.echo(_checks_in_lines(value))
+            continue
         shown = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
         click.echo(f"{key.replace('_', ' ')}: {shown}")
+
+
+def _checks_in_lines(checks: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(f"{'ok ' if each['ok'] else 'BAD'} {each['name']}: {each['sentence']}" for each in checks)
 
 
 def _fail(facts: Mapping[str, Any], sentence: str, as_json: bool) -> None:
@@ -130,7 +137,9 @@ def tick_command(once: bool, as_json: bool) -> None:
     from .workers import runner, tick
 
     if once:
-        tick.run_once(here=True)
+        failed = tick.run_once(here=True)
+        if failed:
+            _fail({"ticked": False, "failed": failed}, f"These sweeps failed: {', '.join(failed)}.", as_json)
         _print({"ticked": True}, as_json)
         return
     sys.exit(runner.alone(current_app._get_current_object()))  # type: ignore[attr-defined]
@@ -283,10 +292,10 @@ def doctor() -> Mapping[str, Any]:
     from .services import checkup
 
     findings = checkup.examine(_settings())
-    facts = {"ok": all(each.ok for each in findings), "checks": [each.as_dict() for each in findings]}
+    checks = [each.as_dict() for each in findings]
+    facts: dict[str, Any] = {"ok": all(each.ok for each in findings), "checks": checks}
     if not facts["ok"]:
-        lines = [f"{'ok ' if each.ok else 'BAD'} {each.name}: {each.sentence}" for each in findings]
-        raise Failed(facts, "\n".join(lines))
+        raise Failed(facts, _checks_in_lines(checks))
     return facts
 
 
@@ -312,7 +321,10 @@ def webhooks_replay(since: str | None, event_id: str | None, provider: str | Non
 
     if (since is None) == (event_id is None):
         raise click.UsageError("Say either --since or --id.")
-    moment = datetime.fromisoformat(since) if since else None
+    try:
+        moment = datetime.fromisoformat(since) if since else None
+    except ValueError as error:
+        raise click.UsageError(f"--since must be a time such as 2026-11-22T10:00:00+02:00, not {since!r}.") from error
     if moment is not None and moment.tzinfo is None:
         raise click.UsageError("--since needs an offset, such as 2026-11-22T10:00:00+02:00.")
     return dict(receipts.replay(since=moment, event_id=event_id, provider=provider, dry_run=dry_run))
