@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 from tests import factories
 from tests.factories import ReadyTenant
 from tests.support.people import light_passwords
+from wa_dashboard.workers import tick
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [
@@ -77,6 +78,22 @@ def show(app: Flask, simulator: str, web: str) -> ReadyTenant:
     for language in ("ro", "en"):
         template_submission.approve_now(made.tenant, "order_confirm", language)
     return made
+
+
+@pytest.fixture
+def work(app: Flask) -> Callable[[], None]:
+    """As everywhere, but in a thread of its own: the browser's event loop lives in this one."""
+
+    def run() -> None:
+        with app.app_context():
+            tick.run_once(here=True)
+
+    def in_thread() -> None:
+        thread = Thread(target=run)
+        thread.start()
+        thread.join()
+
+    return in_thread
 
 
 class Watcher:

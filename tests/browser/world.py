@@ -81,12 +81,13 @@ def _messages(ready: ReadyTenant, template: Template) -> dict[str, str]:
 
 
 def _tell(ready: ReadyTenant, row: Message) -> None:
-    lifecycle.tell(ready.id, [row.id], "asked", at=row.created_at, by="key:key_1")
+    lifecycle.tell(ready.id, [row.id], "asked", at=row.created_at, detail={"by": "key:key_1"})
     kinds = {"read": ("sent", "delivered", "read"), "delivered": ("sent", "delivered"), "sent": ("sent",)}
     for number, kind in enumerate(kinds.get(row.status, (row.status,))):
         at = row.created_at + timedelta(seconds=2 * number + 1)
-        lifecycle.tell(ready.id, [row.id], kind, at=at, provider=row.provider, error_class=row.error_class,
-                       error_code=row.error_code, reason=row.reason)  # fmt: skip
+        facts = {"error_class": row.error_class, "error_code": row.error_code, "reason": row.reason}
+        detail = {"provider": row.provider} | {name: value for name, value in facts.items() if value}
+        lifecycle.tell(ready.id, [row.id], kind, at=at, detail=detail)
 
 
 def _hold_account(ready: ReadyTenant) -> None:

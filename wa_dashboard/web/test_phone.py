@@ -62,7 +62,8 @@ def answer_on_phone(contact_id: str) -> AnyResponse | str:
     """Write as that person would. With htmx the conversation comes back, else the page."""
     refuse_live()
     person = phone.find_person(me().tenant, contact_id)
-    text = request.form.get("text", "").strip()[:LONGEST]
+    # A pressed button comes along with the empty box, before or after it.
+    text = next((said for each in request.form.getlist("text") if (said := each.strip())), "")[:LONGEST]
     button = request.form.get("button", "").strip()[:LONGEST]
     problem: str | None = None
     if text or button:
