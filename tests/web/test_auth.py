@@ -138,7 +138,9 @@ class TestSignIn:
         wrong = visitor.sign_in("ana@theatre.ro", "wrong wrong wrong")
         unknown = visitor.sign_in("nobody@theatre.ro", PASSWORD)
         assert wrong.status_code == unknown.status_code == 422
-        said = [re.sub(r"(ana|nobody)@|content=\"[^\"]+\"|value=\"[^\"]+\"", "", each.text) for each in (wrong, unknown)]
+        said = [
+            re.sub(r"(ana|nobody)@|content=\"[^\"]+\"|value=\"[^\"]+\"", "", each.text) for each in (wrong, unknown)
+        ]
         assert said[0] == said[1]
         assert "not right" in said[0]
 

@@ -128,7 +128,9 @@ class TestList:
             assert owner.fragment(url).status_code == 286
 
     def test_a_code_is_never_shown(self, tenant, owner):
-        template = factories.make_template(tenant, "otp_code", type="otp", body="{code} este codul tău de verificare azi.")
+        template = factories.make_template(
+            tenant, "otp_code", type="otp", body="{code} este codul tău de verificare azi."
+        )
         (message_id,) = messages_of(tenant, "sent", type="otp", template_id=template.id, template_name="otp_code")
         with tenant_scope(tenant.id), transaction():
             row = db.session.scalars(select(Message)).one()

@@ -44,7 +44,9 @@ class TestNumbers:
         messages_of(other_tenant, "read", "failed")
         messages_of(tenant, "read", live=True)
         messages_of(tenant, "read", days_ago=8)
-        messages_of(tenant, "queued", "sent", "delivered", "read", "read", "failed", "dead_letter", "skipped", "cancelled")
+        messages_of(
+            tenant, "queued", "sent", "delivered", "read", "read", "failed", "dead_letter", "skipped", "cancelled"
+        )
 
         found = numbers_of(tenant)
 
@@ -118,9 +120,7 @@ class TestSteps:
             db.session.flush()
         assert self.steps(tenant).template
 
-        answer = client.post(
-            "/api/wa/send/confirm", json=factories.order(reminders=["D-1"]), headers=tenant.headers
-        )
+        answer = client.post("/api/wa/send/confirm", json=factories.order(reminders=["D-1"]), headers=tenant.headers)
         assert answer.status_code == 202, answer.text
         assert self.steps(tenant) == overview.Started(True, True, True, False, True)
 

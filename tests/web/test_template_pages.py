@@ -36,7 +36,9 @@ def test_without_a_sender_they_are_drafts(tenant, owner):
 
 def test_one_shows_bubble_samples_and_approval(tenant, owner):
     template = factories.make_template(tenant)
-    english = factories.make_template(tenant, language="en", body="Hello {first_name}! Order {order_id} for {event_name} is in.")
+    english = factories.make_template(
+        tenant, language="en", body="Hello {first_name}! Order {order_id} for {event_name} is in."
+    )
     page = owner.get(f"/templates/{template.id}").text
     assert "Bună, Ana! Comanda A-1001 pentru Hamlet este confirmată" in page
     assert "{first_name}" in page

@@ -73,7 +73,7 @@ def overview_numbers() -> Response | str:
     context = _week()
     if request.args.get("have") == context["mark"]:
         return Response(status=204)
-    return render_template("overview/numbers.html", **context)
+    return render_template("overview/numbers.html", swapped=True, **context)
 
 
 @web.get("/overview/needs")

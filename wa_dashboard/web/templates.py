@@ -121,7 +121,8 @@ def template(template_id: str) -> Response | str:
         categories=CATEGORIES,
         status=status_of(approvals),
         approvals=[
-            (each, accounts.find_account(each.account_id), stories.get(each.account_id, [])) for each in approvals
+            (each, accounts.find_account(each.account_id), stories.get(each.account_id, []), _rejection(each))
+            for each in approvals
         ],
         providers=PROVIDERS,
         findings=lint(texts.text_of(found)),
@@ -162,6 +163,12 @@ def _can_submit(template: Template, approvals: list[TemplateApproval]) -> bool:
     if template.draft or not approvals:
         return True
     return any(approval.status == S.REJECTED and approval.external_id is None for approval in approvals)
+
+
+def _rejection(approval: TemplateApproval) -> T | None:
+    """Why it was refused, while it is."""
+    refused = approval.status in (S.REJECTED, S.DISABLED, S.PAUSED) and approval.rejected_reason
+    return rejection_in_words(str(approval.rejected_reason)) if refused else None
 
 
 def _samples(template: Template) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from ..domain.text import T
 from ..errors import RateLimited
 
 PER_ACCOUNT, PER_ADDRESS = 5, 20  # a minute
+WINDOW_S = 60
 _PATIENCE_S = 0.25  # decisions.md D3
 _EXTENSION = "wa_tries"
 
@@ -57,7 +58,8 @@ def count_try() -> None:
             counter()
         except RateLimitExceeded as problem:
             limit = limiter.current_limit
-            seconds = max(1, limit.reset_at - int(time.time())) if limit is not None else 60
+            left = limit.reset_at - int(time.time()) if limit is not None else WINDOW_S
+            seconds = min(max(1, left), WINDOW_S)
             detail = T("Too many tries. Try again in %(seconds)s seconds.", seconds=seconds)
             raise RateLimited(detail, retry_after=seconds) from problem
 
