@@ -105,7 +105,12 @@ def create_test_account(tenant: Tenant, provider: str | None = None) -> Provider
 
 
 def introduce(account: ProviderAccount) -> bool:
-    """Tell the simulator of a test account. False (and a log line) while it is not running: `reintroduce` mends it."""
+    """Tell the simulator of a test account. False while it is away: `introductions.reintroduce` mends that."""
+    return new_to_simulator(account) is not None
+
+
+def new_to_simulator(account: ProviderAccount) -> bool | None:
+    """Tell the simulator of a test account: was it new there? None (and a log line) when it is away or refuses."""
     known = {
         "provider": account.provider,
         "credentials": account.credentials,
@@ -115,10 +120,11 @@ def introduce(account: ProviderAccount) -> bool:
         answer = requests.put(f"{settings().simulator_url}/_sim/accounts", json=known, timeout=2)
     except requests.RequestException as error:
         log.info("simulator_away", account_id=account.id, error=type(error).__name__)
-        return False
+        return None
     if answer.status_code >= 300:
         log.warning("simulator_refused", account_id=account.id, status=answer.status_code)
-    return answer.status_code < 300
+        return None
+    return answer.status_code == 201
 
 
 def _checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:

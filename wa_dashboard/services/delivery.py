@@ -7,7 +7,7 @@ settle  what became of it, unless a receipt has already told more
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask import current_app
@@ -301,13 +301,10 @@ def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
     return found
 
 
-def wake_lanes() -> int:
-    """Wake a worker for every lane with work. Do a little of it here when Redis is away (durability.md §3.12), and
-    where nobody came although they were called: then the workers are what is missing."""
+def wake_lanes(stopping: Callable[[], object] = lambda: False) -> int:
+    """Wake a worker for every lane with work. Without Redis, do a little of it here (durability.md §3.12)."""
     lanes = lanes_with_work()
-    forsaken = set(lanes_with_work(FORSAKEN_S)) if lanes else set()
     for account_id in lanes:
-        woken = queues.nudge(queues.Job.DRAIN, account_id)
-        if not woken or account_id in forsaken:
+        if not stopping() and not queues.nudge(queues.Job.DRAIN, account_id):
             drain(account_id, budget_s=2.0)
     return len(lanes)

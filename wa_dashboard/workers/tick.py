@@ -6,10 +6,10 @@ from collections.abc import Callable
 from flask import current_app
 
 from .. import logs, queues
-from ..db import all_tenants, clock_of_database, db, end_read, give_up_read, is_unavailable, transaction, upsert
+from ..db import all_tenants, clock_of_database, end_read, give_up_read, is_unavailable, transaction, upsert
 from ..domain.pace import Pace
 from ..models import Heartbeat
-from ..services import delivery, idempotency, lookup, receipts, recovery, reminders, templates
+from ..services import delivery, idempotency, introductions, lookup, receipts, recovery, reminders, templates
 
 log = logs.get(__name__)
 
@@ -18,38 +18,33 @@ _PURGE_EVERY_S = 600.0
 _last: dict[str, float] = {}
 
 
-def run_once(*, here: bool = False) -> None:
-    """One round of everything. ``here``: do the sending and the chores in this process instead of waking workers."""
+def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: False) -> list[str]:
+    """One round of everything; returns the names of the sweeps that failed (their reasons are in the log).
+
+    ``here``: do the sending and the chores in this process instead of waking workers. Once ``stopping`` answers yes,
+    no further sweep is begun.
+    """
     pace: Pace = current_app.extensions["wa_pace"]
-    _step("reap", lambda: recovery.reap(pace))
-    _step("receipts", _read_all)
-    _step("parked", receipts.match_parked_due)
-    _step("reminders", reminders.release_due)
-    _step("lanes", lambda: _send_here() if here else delivery.wake_lanes())
+    sweeps: list[tuple[str, Callable[[], object]]] = [
+        ("reap", lambda: recovery.reap(pace)),
+        ("receipts", _read_all),
+        ("parked", receipts.match_parked_due),
+        ("reminders", reminders.release_due),
+        ("lanes", lambda: _send_here(stopping) if here else delivery.wake_lanes(stopping)),
+    ]
     if here:
-        _step("chores", chores)
-        _step("receipts", _read_all)
+        sweeps += [*_CHORES, ("receipts", _read_all)]
     elif _every("chores", _CHORES_EVERY_S) and not queues.nudge(queues.Job.CHORES):
-        _step("chores", chores)
+        sweeps += _CHORES
     if _every("purge", _PURGE_EVERY_S):
-        _step("purge", idempotency.purge)
-    _step("heartbeat", lambda: beat("tick"))
-
-
-def run_forever() -> None:
-    """Rounds until the process is told to stop (SIGTERM raises SystemExit in `cli`)."""
-    pace: Pace = current_app.extensions["wa_pace"]
-    while True:
-        run_once()
-        db.session.remove()
-        time.sleep(pace.tick)
+        sweeps.append(("purge", idempotency.purge))
+    sweeps.append(("heartbeat", lambda: beat("tick")))
+    return _run(sweeps, stopping)
 
 
 def chores() -> None:
     """What talks to providers at length, with no transaction open."""
-    _step("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"]))
-    _step("submit", templates.submit_due)
-    _step("poll", templates.poll_due)
+    _run(_CHORES)
 
 
 def beat(name: str) -> None:
@@ -63,9 +58,18 @@ def _read_all() -> None:
         pass
 
 
-def _send_here() -> None:
+def _send_here(stopping: Callable[[], object]) -> None:
     for account_id in delivery.lanes_with_work():
-        delivery.drain(account_id)
+        if not stopping():
+            delivery.drain(account_id)
+
+
+_CHORES: list[tuple[str, Callable[[], object]]] = [
+    ("introduce", introductions.reintroduce),
+    ("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"])),
+    ("submit", templates.submit_due),
+    ("poll", templates.poll_due),
+]
 
 
 def _every(name: str, seconds: float) -> bool:
@@ -76,7 +80,11 @@ def _every(name: str, seconds: float) -> bool:
     return True
 
 
-def _step(name: str, work: Callable[[], object]) -> None:
+def _run(sweeps: list[tuple[str, Callable[[], object]]], stopping: Callable[[], object] = lambda: False) -> list[str]:
+    return [name for name, work in sweeps if not stopping() and not _step(name, work)]
+
+
+def _step(name: str, work: Callable[[], object]) -> bool:
     """One sweep; its failure is logged and never stops the others."""
     try:
         work()
@@ -87,3 +95,5 @@ def _step(name: str, work: Callable[[], object]) -> None:
             log.warning("sweep_without_database", sweep=name, error=type(error).__name__)
         else:
             log.exception("sweep_failed", sweep=name)
+        return False
+    return True

@@ -1,0 +1,112 @@
+"""Test accounts live at the simulator, which may start after them or lose its data: it is told of them again."""
+
+import json
+from typing import Any
+
+import requests
+from sqlalchemy import select, update
+
+from .. import clock, logs, queues
+from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction, upsert
+from ..domain.statuses import SENDABLE, TemplateStatus
+from ..models import InstanceFact, Outbox, ProviderAccount, TemplateApproval
+from . import accounts, template_review
+
+log = logs.get(__name__)
+
+_FACT = "introduced"
+_AT_THE_FAR_END = (*template_review.IN_REVIEW, *SENDABLE, TemplateStatus.PAUSED)
+
+
+def reintroduce() -> int:
+    """Tell the simulator of the test accounts it may not know; returns how many were new to it.
+
+    What was told is remembered for all processes, so that usually this asks one question and does nothing. All are
+    told again when the simulator has started anew or callbacks go to another address. An account that is new to it
+    may send again, and its templates are submitted again: whatever was there is gone.
+    """
+    with all_tenants("test accounts of everybody live at one simulator"):
+        told = _told()
+        wanted = select(ProviderAccount.id, ProviderAccount.tenant_id, ProviderAccount.created_at).where(
+            ProviderAccount.live.is_(False), ProviderAccount.status != "disabled"
+        )
+        rows = db.session.execute(wanted.order_by(ProviderAccount.created_at, ProviderAccount.id)).all()
+        end_read()
+    started_at = _simulators_start() if rows else None
+    if started_at is None:
+        return 0
+    now = {"started_at": started_at, "address": accounts.settings().public_url}
+    if now.items() <= told.items():
+        rows = [row for row in rows if row.created_at.isoformat() > told["newest"]]
+    new = 0
+    for account_id, tenant_id, created_at in rows:
+        with tenant_scope(tenant_id):
+            answer = _introduce(account_id)
+        if answer is None:
+            return new
+        new += answer
+        now["newest"] = created_at.isoformat()
+    if rows:
+        _remember(now)
+    return new
+
+
+def _told() -> dict[str, Any]:
+    fact = db.session.scalar(select(InstanceFact.value).where(InstanceFact.name == _FACT))
+    return dict(json.loads(fact)) if fact else {}
+
+
+def _remember(told: dict[str, Any]) -> None:
+    with all_tenants("a fact of the installation is nobody's"), transaction():
+        upsert(InstanceFact, {"name": _FACT, "value": json.dumps(told)}, key=["name"], update=["value"])
+
+
+def _simulators_start() -> str | None:
+    """When the simulator was started; None while it is away."""
+    try:
+        answer = requests.get(f"{accounts.settings().simulator_url}/_sim/state", timeout=2)
+        return str(answer.json()["started_at"]) if answer.status_code == 200 else None
+    except (requests.RequestException, ValueError, KeyError):
+        return None
+
+
+def _introduce(account_id: str) -> bool | None:
+    """Was the account new to the simulator? None when it did not answer."""
+    account = accounts.find_account(account_id)
+    end_read()
+    new = accounts.new_to_simulator(account)
+    if new:
+        _begin_anew(account)
+    return new
+
+
+def _begin_anew(account: ProviderAccount) -> None:
+    with transaction():
+        released = db.session.scalar(
+            update(ProviderAccount)
+            .where(
+                ProviderAccount.id == account.id,
+                ProviderAccount.status == "held",
+                ProviderAccount.hold_reason.startswith("account_stop:"),
+            )
+            .values(status="active", hold_reason=None)
+            .returning(ProviderAccount.id),
+            execution_options={"synchronize_session": False},
+        )
+        if released:
+            db.session.execute(
+                update(Outbox)
+                .where(Outbox.account_id == account.id, Outbox.state == "queued")
+                .values(next_at=db_now()),
+                execution_options={"synchronize_session": False},
+            )
+        approvals = db.session.scalars(
+            select(TemplateApproval).where(
+                TemplateApproval.account_id == account.id, TemplateApproval.status.in_(_AT_THE_FAR_END)
+            )
+        ).all()
+        for row in approvals:
+            row.external_id, row.next_check_at = None, clock_of_database()
+            template_review.move(row, TemplateStatus.SUBMITTING, "simulator", clock.now())
+        queues.wake_lane(account.id)
+    log.info("simulator_introduced", account_id=account.id, released=bool(released), templates=len(approvals))
