@@ -55,6 +55,9 @@ class WakeJob(RqJob):
         kwargs["serializer"] = JSONSerializer
         return super().create(*args, **kwargs)
 
+    # Redis may also name functions to call when a job ends; ours have none, so whatever stands there is not ours.
+    success_callback = failure_callback = stopped_callback = None
+
     def _execute(self) -> Any:
         if self.func_name not in set(Job):
             raise ForeignJob("not one of our jobs")

@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from flask import Flask
 from rq import Worker
@@ -45,20 +44,31 @@ def scheduler(app: Flask) -> int:
 
 
 def _beside_a_child(app: Flask, serve: Callable[[Flask], None]) -> int:
+    stopping = _signals()
+    child = _Child(app, serve)
+    pace = app.extensions["wa_pace"]
+
+    def told_to_end() -> bool:
+        if stopping:
+            child.end()  # it may begin to, while the sweep in hand is brought to its end here
+        return bool(stopping)
+
+    with app.app_context():
+        while not told_to_end():
+            child.see_that_it_lives()
+            tick.run_once(stopping=told_to_end)
+            db.session.remove()
+            _sleep(pace.tick, stopping)
+    child.wait()
+    return 0
+
+
+def _signals() -> list[int]:
+    """The signals to end, as they come."""
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _frame: stopping.append(signum))
-    child = _start(app, serve)
-    pace = app.extensions["wa_pace"]
-    with app.app_context():
-        while not stopping:
-            if not child.is_alive():
-                child = _start(app, serve)
-            tick.run_once()
-            db.session.remove()
-            _sleep(pace.tick, stopping)
-    _stop(child)
-    return 0
+    return stopping
 
 
 def _sleep(seconds: float, stopping: list[int]) -> None:
@@ -67,13 +77,39 @@ def _sleep(seconds: float, stopping: list[int]) -> None:
         time.sleep(min(0.1, seconds))
 
 
-def _start(app: Flask, serve: Callable[[Flask], None]) -> Any:
-    with app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(app, serve, os.getpid()))
-    child.start()
-    return child
+class _Child:
+    """RQ's loop in a process of its own."""
+
+    def __init__(self, app: Flask, serve: Callable[[Flask], None]) -> None:
+        self._app, self._serve = app, serve
+        self._told = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        with self._app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+        fork = multiprocessing.get_context("fork")
+        self._process = fork.Process(target=_in_child, args=(self._app, self._serve, os.getpid()))
+        self._process.start()
+
+    def see_that_it_lives(self) -> None:
+        if not self._process.is_alive():
+            self._start()
+
+    def end(self) -> None:
+        """Let the job in hand finish. Said once only: a second time RQ kills the job (durability.md §2.1 Q8)."""
+        if not self._told:
+            self._told = time.monotonic()
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended, STOP_S after it was told at most."""
+        self.end()
+        self._process.join(max(self._told + STOP_S - time.monotonic(), 0))
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(1)
 
 
 def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
@@ -81,6 +117,7 @@ def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return
+    os.setpgid(0, 0)  # Ctrl-C goes to the whole group: it is for the parent to tell us, once
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     with app.app_context():
@@ -89,16 +126,6 @@ def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
         except Exception as error:  # noqa: BLE001 - Redis away: the parent starts us again
             log.warning("queue_loop_ended", error=type(error).__name__)
             time.sleep(1)
-
-
-def _stop(child: Any) -> None:
-    """Let the job in hand finish; after STOP_S take the process group's word for it."""
-    if child.is_alive():
-        child.terminate()
-        child.join(STOP_S)
-    if child.is_alive():
-        child.kill()
-        child.join(1)
 
 
 def _serve_queue(app: Flask) -> None:
@@ -126,11 +153,12 @@ def _serve_schedule(app: Flask) -> None:
 
 def reconcile(metronome: Scheduler) -> None:
     """Make the periodic jobs exactly those of the table: K2 can lose one, an old version can leave one behind."""
-    present = {job.id: job for job in metronome.get_jobs()}
-    for job_id in present.keys() - PERIODIC.keys():
-        metronome.cancel(present[job_id])
+    table = metronome.scheduled_jobs_key
+    present = {raw.decode() for raw in metronome.connection.zrange(table, 0, -1)}  # a foreign job may not even be read
+    for job_id in present - PERIODIC.keys():
+        metronome.connection.zrem(table, job_id)
     for job_id, (job, seconds) in PERIODIC.items():
-        if job_id not in present:
+        if job_id not in present or not queues.WakeJob.exists(job_id, connection=metronome.connection):
             metronome.schedule(
                 scheduled_time=clock.now(),
                 func=str(job),
@@ -144,12 +172,10 @@ def reconcile(metronome: Scheduler) -> None:
 
 def alone(app: Flask) -> int:
     """Tick and do everything in this process until told to stop: an installation without RQ."""
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _frame: stopping.append(signum))
+    stopping = _signals()
     with app.app_context():
         while not stopping:
-            tick.run_once(here=True)
+            tick.run_once(here=True, stopping=lambda: stopping)
             db.session.remove()
             _sleep(app.extensions["wa_pace"].tick, stopping)
     return 0

@@ -1,0 +1,210 @@
+"""Workers and schedulers as real processes, killed and stopped as operators and machines do it (R8, R13, R14)."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from tests.flows.storm import Installation, session_of
+from tests.support.servers import wait_until
+from wa_dashboard import embedded
+from wa_dashboard.config import queue_socket
+
+PATIENCE = 45.0  # other tests may share the machine
+
+
+class House(Installation):
+    """A web process, the simulator and a Redis of its own; each test starts the workers it is about."""
+
+    def __init__(self, folder: Path, database_url: str | None) -> None:
+        self.redis_folder = folder / "redis"
+        self.redis_folder.mkdir(parents=True)
+        url = f"unix://{quote(str(queue_socket(self.redis_folder)))}"
+        super().__init__(folder, database_url, url, seed=1, provider="meta_cloud")
+        self.posted_so_far = 0
+
+    def start(self) -> None:
+        self.start_redis()
+        self.begin("simulator", "simulator")
+        wait_until(lambda: self._answers(f"{self.sim}/_sim/state"), PATIENCE, "the simulator answers")
+        self.command("upgrade")
+        made = self.command("tenant-create", "Casa", "--email", "casa@example.org")
+        self.tenant, self.key = made["tenant_id"], made["api_keys"]["test"]
+        self.headers = {"Authorization": f"Bearer {self.key}"}
+        self.begin("web", "web")
+        wait_until(lambda: self._answers(f"{self.url}/healthz"), PATIENCE, "the web answers")
+        self._make_template()
+
+    def start_redis(self) -> None:
+        self.redis = embedded.start(self.redis_folder)
+        wait_until(lambda: embedded.answers(queue_socket(self.redis_folder)), PATIENCE, "Redis answers")
+
+    def kill_redis(self) -> None:
+        """Killed, and everything it knew is gone."""
+        self.redis.kill()
+        self.redis.wait()
+        shutil.rmtree(self.redis_folder / "queue")
+
+    def order(self, count: int) -> None:
+        for number in range(self.posted_so_far, self.posted_so_far + count):
+            self.post(number)
+        self.posted_so_far += count
+
+    def sent(self) -> int:
+        """How many different messages the provider has accepted, none of them twice."""
+        ledger = self.ledger()
+        assert set(ledger.values()) <= {1}
+        return len(ledger)
+
+    def all_sent(self) -> bool:
+        return self.sent() == self.posted_so_far
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self.processes.pop(name).stop()
+
+    def stop(self) -> None:
+        super().stop()
+        self.redis.kill()
+        self.redis.wait()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, full: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    if request.param == "postgresql" and not full:
+        pytest.skip("real processes on PostgreSQL run with --full (the kill storm runs on both)")
+    url = empty_database(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
+    made = House(tmp_path_factory.mktemp("house"), url)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def empty_database(url: str) -> str:
+    from sqlalchemy import create_engine, make_url
+
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS wa_house WITH (FORCE)")
+        connection.exec_driver_sql("CREATE DATABASE wa_house")
+    engine.dispose()
+    return make_url(url).set(database="wa_house").render_as_string(hide_password=False)
+
+
+def test_a_worker_alone_delivers_what_was_ordered(house: House) -> None:
+    house.begin("worker", "worker")
+
+    house.order(5)
+
+    wait_until(house.all_sent, PATIENCE, "everything is sent")
+    wait_until(lambda: set(house.counts()) <= {"delivered", "read", "failed"}, PATIENCE, "every receipt is read")
+    house.end("worker")
+
+
+def test_work_ordered_while_no_worker_ran_is_done_by_the_next(house: House) -> None:
+    house.order(3)
+    house.begin("worker", "worker")
+
+    wait_until(house.all_sent, PATIENCE, "everything is sent")
+    house.end("worker")
+
+
+def test_a_worker_that_is_told_to_stop_leaves_no_doubt(house: House, full: bool) -> None:
+    house.faults(latency_ms=150)
+    for _ in range(10 if full else 2):
+        house.begin("worker", "worker")
+        worker = house.processes["worker"].process
+        before = house.sent()
+        house.order(40)
+        wait_until(lambda before=before: house.sent() > before, PATIENCE, "the worker sends")
+
+        begun = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+        assert time.monotonic() - begun < 15
+        assert session_of(worker.pid) == []
+
+        assert not set(house.counts()) & {"sending", "uncertain"}
+    house.faults()
+    house.begin("worker", "worker")
+    wait_until(house.all_sent, PATIENCE, "everything is sent once")
+    house.end("worker")
+
+
+def test_redis_may_die_and_come_back_empty(house: House) -> None:
+    house.begin("worker", "worker")
+    worker = house.processes["worker"].process
+    house.order(1)
+    wait_until(house.all_sent, PATIENCE, "the worker works")
+
+    house.kill_redis()
+    begun = time.monotonic()
+    house.order(5)
+    assert time.monotonic() - begun < 10
+    wait_until(house.all_sent, PATIENCE, "everything is sent without Redis")
+
+    house.start_redis()
+    house.order(5)
+    wait_until(house.all_sent, PATIENCE, "everything is sent with an empty Redis")
+    assert worker.poll() is None
+    house.end("worker")
+
+
+def test_two_schedulers_and_a_worker_do_everything_once(house: House) -> None:
+    for name, word in (("scheduler1", "scheduler"), ("scheduler2", "scheduler"), ("worker", "worker")):
+        house.begin(name, word)
+
+    house.order(10)
+
+    wait_until(house.all_sent, PATIENCE, "everything is sent once")
+    wait_until(lambda: b"wa-tick" in table_of(house), PATIENCE, "the periodic jobs are planned")
+    assert all(house.processes[name].process.poll() is None for name in ("scheduler1", "scheduler2", "worker"))
+    house.end("scheduler1", "scheduler2", "worker")
+    assert house.all_sent()
+
+
+def table_of(house: House) -> bytes:
+    import redis
+
+    return b" ".join(redis.Redis.from_url(house.env["REDIS_URL"]).zrange("rq:scheduler:scheduled_jobs", 0, -1))
+
+
+@pytest.mark.parametrize("word", ["worker", "scheduler"])
+def test_no_child_outlives_its_parent(house: House, word: str) -> None:
+    house.begin(word, word)
+    parent = house.processes[word].process
+    wait_until(lambda: len(session_of(parent.pid)) >= 2, PATIENCE, "the child runs")
+
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+
+    wait_until(lambda: session_of(parent.pid) == [], 15, "the child has ended too")
+    house.end(word)
+
+
+def test_the_tick_alone_delivers_and_stops_at_once(house: House) -> None:
+    house.begin("tick", "tick")
+    tick = house.processes["tick"].process
+    house.order(3)
+    wait_until(house.all_sent, PATIENCE, "everything is sent")
+
+    begun = time.monotonic()
+    tick.send_signal(signal.SIGTERM)
+    assert tick.wait(20) == 0
+    assert time.monotonic() - begun < 15
+    house.end("tick")
+
+
+def test_readiness_follows_the_sweeps(house: House) -> None:
+    answer = requests.get(f"{house.url}/readyz", timeout=5)
+
+    assert answer.json()["parts"] == {"database": "ok", "schema": "ok", "tick": "ok", "queue": "ok"}
+    assert answer.status_code == 200
