@@ -93,6 +93,12 @@ class TestWelcome:
             assert answer.status_code == 404
             assert "welcome-link" in answer.text
 
+    def test_all_that_is_wrong_is_said_at_once(self, visitor, tenant):
+        answer = visitor.post(f"/welcome/{tenant.welcome_token}", organisation="", name="", email="", password="")
+        assert answer.status_code == 422
+        for field in ("organisation", "email", "password"):
+            assert f'id="{field}-error"' in answer.text
+
     @pytest.mark.parametrize(
         ("field", "value", "says"),
         [

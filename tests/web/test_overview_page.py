@@ -83,7 +83,7 @@ class TestPolling:
 
     def test_nothing_new_costs_nothing_to_show(self, tenant, owner):
         messages_of(tenant, "sent")
-        page = owner.fragment("/overview/numbers?watched=%d" % clock.now().timestamp())
+        page = owner.fragment(f"/overview/numbers?watched={int(clock.now().timestamp())}")
         assert 'hx-trigger="every 5s, wake"' in page.text
         url = page.text.split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
         assert owner.fragment(url).status_code == 204
@@ -165,6 +165,13 @@ class TestNeeds:
         assert f'href="/templates/{template.id}"' in text
         assert "“Sala Mare” sends, but no receipts come back" in text
         assert "could not read: 1" in text
+
+    def test_the_same_is_not_said_again(self, tenant, owner):
+        page = owner.get("/overview").text
+        url = page.split('id="needs"')[1].split('hx-get="')[1].split('"')[0]
+        assert owner.fragment(url).status_code == 204
+        messages_of(tenant, "dead_letter")
+        assert "1 message is stuck." in owner.fragment(url).text
 
     def test_a_newer_version_answers_a_rejection(self, tenant, owner):
         factories.make_template(tenant, name="promo_x", status="rejected", version=1)

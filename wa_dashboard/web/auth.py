@@ -31,8 +31,12 @@ def welcome(token: str) -> Answer:
 def accept_welcome(token: str) -> Answer:
     """Make the account, sign it in, and show the overview."""
     typed = {name: request.form.get(name, "").strip() for name in ("organisation", "name", "email")}
+    password = request.form.get("password", "")
     try:
-        user, tenant = tenants.accept_welcome(token, password=request.form.get("password", ""), **typed)
+        tenants.open_welcome(token)
+        if wrong := _wrong(typed, password):
+            return _welcome_page(typed, wrong), 422
+        user, tenant = tenants.accept_welcome(token, password=password, **typed)
     except NotFound:
         return _spent()
     except (Invalid, Conflict) as problem:
@@ -44,6 +48,19 @@ def accept_welcome(token: str) -> Answer:
 
 def _welcome_page(typed: dict[str, str], errors: dict[str, str]) -> str:
     return render_template("auth/welcome.html", typed=typed, errors=errors, minimum=tenants.PASSWORD_MIN)
+
+
+def _wrong(typed: dict[str, str], password: str) -> dict[str, str]:
+    """All that is wrong at once, in the order of the form."""
+    found: dict[str, str] = {}
+    if not typed["organisation"]:
+        found["organisation"] = T("Give the organisation a name.")
+    for check, value in ((tenants.clean_email, typed["email"]), (tenants.check_password, password)):
+        try:
+            check(value)
+        except Invalid as problem:
+            found |= _by_field(problem)
+    return found
 
 
 def _spent() -> tuple[str, int]:

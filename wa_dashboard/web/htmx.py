@@ -5,6 +5,7 @@ and the response headers HX-Trigger (always a dict, so that Romanian letters sur
 HX-Push-Url. How something is swapped stands in the markup.
 """
 
+import hashlib
 from typing import Any, cast
 
 from flask import Response, redirect, render_template, request
@@ -21,6 +22,16 @@ def wants_fragment() -> bool:
 def render(page: str, fragment: str, /, **context: Any) -> str:
     """Template ``fragment`` for htmx, the whole ``page`` (which includes the fragment) for everybody else."""
     return render_template(fragment if wants_fragment() else page, **context)
+
+
+def mark_of(*shown: object) -> str:
+    """A short mark that changes when what is shown does: a poll that brings it back as ``have`` gets 204."""
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+
+
+def has(mark: str) -> bool:
+    """Does the page that polls show this already?"""
+    return wants_fragment() and request.args.get("have") == mark
 
 
 def go(url: str) -> Response:

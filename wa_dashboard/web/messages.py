@@ -24,7 +24,7 @@ from ..services.messages import Filters, Found, Line, Story
 from ..services.paging import Place, WrongCursor, read_cursor, write_cursor
 from . import web
 from .access import may, me, requires, say_next
-from .htmx import render, wants_fragment
+from .htmx import has, render, wants_fragment
 from .looks import MESSAGE_LOOKS
 
 # Nothing will be charged for these: an estimate would mislead.
@@ -263,7 +263,7 @@ def message(message_id: str) -> Response | str:
     story = read.story(me().tenant, message_id)
     mark = f"{story.message.updated_at.timestamp():.6f}.{len(story.lines)}"
     polls = _is_moving(story)
-    if polls and request.args.get("have") == mark:
+    if polls and has(mark):
         return Response(status=204)
     return render(
         "messages/one.html",

@@ -1,8 +1,8 @@
 """The first page: what needs somebody, what comes next, the week's numbers, and the first steps."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from flask import Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -16,6 +16,7 @@ from ..services.overview import Needs, Started
 from ..services.week import Week
 from . import web
 from .access import me, requires
+from .htmx import has, mark_of
 
 MOVING = timedelta(minutes=2)  # so long after the last change the numbers are asked for every five seconds
 WATCHED = timedelta(minutes=20)  # then slowly, and after so long not at all
@@ -60,8 +61,8 @@ def overview() -> str:
         "overview/show.html",
         steps=steps_of(first, test_mode=not live),
         all_done=first.all_done,
-        todo=items_of(numbers.needs(tenant, live)),
         coming=[(send, interval_in_words(send.interval)) for send in numbers.next_sends(tenant, live)],
+        **_needs(),
         **_week(),
     )
 
@@ -71,26 +72,31 @@ def overview() -> str:
 def overview_numbers() -> Response | str:
     """The week's numbers alone; 204 while they are what the page shows already."""
     context = _week()
-    if request.args.get("have") == context["mark"]:
+    if has(context["mark"]):
         return Response(status=204)
     return render_template("overview/numbers.html", swapped=True, **context)
 
 
 @web.get("/overview/needs")
 @requires("see")
-def overview_needs() -> str:
-    """What needs somebody, alone."""
-    return render_template("overview/needs.html", todo=items_of(numbers.needs(me().tenant, me().tenant.live)))
+def overview_needs() -> Response | str:
+    """What needs somebody, alone; 204 while nothing changed, so that nobody is told the same again."""
+    context = _needs()
+    return Response(status=204) if has(context["needs_mark"]) else render_template("overview/needs.html", **context)
 
 
-def _week() -> dict[str, object]:
+def _needs() -> dict[str, Any]:
+    found = numbers.needs(me().tenant, me().tenant.live)
+    return {"todo": items_of(found), "needs_mark": mark_of(found)}
+
+
+def _week() -> dict[str, Any]:
     """The numbers, how often to ask for them again, and a mark that changes when either does."""
     found = weeks.week(me().tenant, me().tenant.live)
     asked = request.args.get("watched", "")
     watched = int(asked) if asked.isdigit() and len(asked) < 12 else int(clock.now().timestamp())
     poll = _pace(found, watched)
-    mark = hashlib.sha256(repr((found, poll)).encode()).hexdigest()[:16]
-    return {"week": found, "poll": poll, "watched": watched, "mark": mark}
+    return {"week": found, "poll": poll, "watched": watched, "mark": mark_of(found, poll)}
 
 
 def _pace(found: Week, watched: int) -> str | None:

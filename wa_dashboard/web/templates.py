@@ -18,7 +18,7 @@ from ..services import accounts, overview
 from ..services import templates as texts
 from . import web
 from .access import me, requires, say_next
-from .htmx import render
+from .htmx import has, mark_of, render
 from .looks import TEMPLATE_LOOKS
 from .messages import KINDS
 
@@ -65,7 +65,7 @@ class Step:
 
 @web.get("/templates")
 @requires("see")
-def templates() -> str:
+def templates() -> Response | str:
     """All names, each with a row per language. htmx gets the list alone."""
     newest = texts.listed()
     approvals = texts.approvals_of([template.id for template in newest])
@@ -75,14 +75,18 @@ def templates() -> str:
         status = status_of(approvals[template.id])
         row = Row(template, status, used.get((template.name, template.language)))
         groups.setdefault(template.name, []).append(row)
-    pending = any(row.status in _PENDING for rows in groups.values() for row in rows)
+    rows = [row for group in groups.values() for row in group]
+    mark = mark_of([(row.template.id, row.status, row.last_used) for row in rows])
+    if has(mark):
+        return Response(status=204)
     return render(
         "templates/list.html",
         "templates/groups.html",
         groups=groups,
         kinds=KINDS,
         language_names=LANGUAGE_NAMES,
-        poll="every 5s, wake" if pending else None,
+        mark=mark,
+        poll="every 5s, wake" if any(row.status in _PENDING for row in rows) else None,
         rate=texts.approval_rate(),
     )
 
@@ -110,6 +114,9 @@ def template(template_id: str) -> Response | str:
     newest = {row.language: row for row in texts.listed(name=found.name)}
     approvals = texts.approvals_of([found.id])[found.id]
     stories = _stories(found)
+    mark = mark_of([(approval.id, approval.status, approval.status_at) for approval in approvals])
+    if has(mark):
+        return Response(status=204)
     return render(
         "templates/one.html",
         "templates/approvals.html",
@@ -129,6 +136,7 @@ def template(template_id: str) -> Response | str:
         samples=_samples(found),
         outdated=newest[found.language].id if newest[found.language].id != found.id else None,
         can_submit=_can_submit(found, approvals),
+        mark=mark,
         poll="every 3s, wake" if any(approval.status in _PENDING for approval in approvals) else None,
     )
 

@@ -1,6 +1,5 @@
 """The test phone: what a test recipient sees, and a box to answer as that person would."""
 
-import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..services import consent_log
 from ..services import test_phone as phone
 from . import web
 from .access import me, refuse_live, requires, say_next
-from .htmx import wants_fragment
+from .htmx import has, mark_of, wants_fragment
 
 LONGEST = 1000
 LIVELY = timedelta(minutes=3)  # so long after the last word the phone is looked at every three seconds
@@ -51,7 +50,7 @@ def phone_of(contact_id: str) -> Response | str:
     context = _thread(person)
     if not wants_fragment():
         return render_template("test_phone/show.html", people=phone.people(me().tenant), now=clock.now(), **context)
-    if request.args.get("have") == context["mark"]:
+    if has(context["mark"]):
         return Response(status=204)
     return render_template("test_phone/thread.html", swapped=True, **context)
 
@@ -104,7 +103,7 @@ def _thread(person: Contact, problem: str | None = None) -> dict[str, Any]:
         "last_said": history[-1] if history else None,
         "poll": poll,
         "watched": watched,
-        "mark": hashlib.sha256(repr(seen).encode()).hexdigest()[:16],
+        "mark": mark_of(seen),
     }
 
 
