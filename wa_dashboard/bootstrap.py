@@ -59,7 +59,7 @@ def run_tests(root, words):
 
     if all(word.startswith("-") for word in words) and not {"-x", "--pdb", "-s"} & set(words):
         # The whole suite on two processors; a file stays with one process, so that its servers are started once.
-        words = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"] + words
+        words = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", *words]
     return int(pytest.main(words))
 
 
