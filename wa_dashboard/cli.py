@@ -15,6 +15,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from .config import ConfigError, Settings
+from .db import is_unavailable
 from .errors import WaError
 
 
@@ -46,6 +47,14 @@ def command(name: str) -> Callable[[Callable[..., Mapping[str, Any]]], Any]:
                 _fail(facts, " ".join(sentences), as_json)
             except Failed as problem:
                 _fail(problem.facts, str(problem), as_json)
+            except Exception as problem:
+                if not is_unavailable(problem):
+                    raise
+                name = type(getattr(problem, "orig", None) or problem).__name__
+                sentence = (
+                    f"The database does not answer as it should ({name}): see DATABASE_URL, and python3 app.py doctor."
+                )
+                _fail({"error": {"code": "database_unavailable", "detail": sentence, "errors": []}}, sentence, as_json)
 
         decorated = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(run)
         return commands.command(name)(with_appcontext(decorated))
@@ -107,6 +116,14 @@ def _settings() -> Settings:
     return current_app.extensions["wa_settings"]
 
 
+def _refuse_failpoints() -> None:
+    """Raises ClickException: what breaks on purpose may not stand between people and their messages."""
+    from .services import checkup
+
+    if _settings().failpoints and checkup.live_accounts():
+        raise click.ClickException("WA_FAILPOINTS is set while live accounts exist: unset it.")
+
+
 # --- processes --------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +133,7 @@ def worker() -> None:
     """Send, and read receipts, until stopped."""
     from .workers import runner
 
+    _refuse_failpoints()
     sys.exit(runner.worker(current_app._get_current_object()))  # type: ignore[attr-defined]
 
 
@@ -125,6 +143,7 @@ def scheduler() -> None:
     """The metronome of the periodic sweeps, until stopped."""
     from .workers import runner
 
+    _refuse_failpoints()
     sys.exit(runner.scheduler(current_app._get_current_object()))  # type: ignore[attr-defined]
 
 
@@ -136,6 +155,7 @@ def tick_command(once: bool, as_json: bool) -> None:
     """The sweeps without RQ: they send, read receipts and do the chores themselves."""
     from .workers import runner, tick
 
+    _refuse_failpoints()
     if once:
         failed = tick.run_once(here=True)
         if failed:

@@ -427,6 +427,7 @@ def copy_sqlite(settings: Any) -> Any:
     folder = settings.data_dir / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"wa-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.db"
+    target.touch(mode=0o600)  # it holds what the database holds
     source = sqlite3.connect(path)
     copy = sqlite3.connect(target)
     with copy:

@@ -1,9 +1,12 @@
 """The composition root: settings → database → rims. Imported by entry points only."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 from . import failpoints, logs, security
-from .config import Settings
+from .config import ConfigError, Settings
 from .db import db, engine_options
 from .domain.pace import Pace
 from .extensions import migrate
@@ -24,14 +27,21 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=8 * 1024 * 1024,
     )
     app.extensions["wa_settings"] = settings
-    app.extensions["wa_pace"] = Pace.parse(settings.pace)
+    app.extensions["wa_pace"] = _read("WA_PACE", Pace.parse, settings.pace)
     security.use_keys(settings.encryption_keys)
-    failpoints.arm(settings.failpoints)
+    _read("WA_FAILPOINTS", failpoints.arm, settings.failpoints)
     logs.configure(settings.log_level, human=settings.human_logs)
     db.init_app(app)
     migrate.init_app(app, db, directory=str(project / "migrations"))
     _register_rims(app)
     return app
+
+
+def _read(variable: str, reader: Callable[[str], Any], text: str) -> Any:
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise ConfigError(variable, f"is not understood: {error}.") from error
 
 
 def _register_rims(app: Flask) -> None:

@@ -160,12 +160,13 @@ def _providers(settings: Settings) -> list[Check]:
             held = f" It is held: {account.hold_reason}." if account.status == "held" else ""
             sentence = f"{account.label} ({account.id}): {probe.sentence}{held}"
             checks.append(Check("provider", probe.ok and not held, sentence))
-    if settings.failpoints and any(_live_accounts()):
+    if settings.failpoints and any(live_accounts()):
         checks.append(Check("failpoints", False, "WA_FAILPOINTS is set while live accounts exist: unset it."))
     return checks
 
 
-def _live_accounts() -> list[str]:
+def live_accounts() -> list[str]:
+    """The ids of accounts that reach people."""
     with all_tenants("the doctor looks at everything"):
         return list(db.session.scalars(select(ProviderAccount.id).where(ProviderAccount.live.is_(True))))
 
@@ -184,6 +185,6 @@ def _webhooks(settings: Settings) -> list[Check]:
                 f"{url} does not answer: providers cannot report. Check WA_PUBLIC_URL and the web part.",
             )
         ]
-    if any(_live_accounts()) and not settings.public_url.startswith("https://"):
+    if any(live_accounts()) and not settings.public_url.startswith("https://"):
         return [Check("webhooks", False, "Live providers post to https only: set WA_PUBLIC_URL to your https address.")]
     return [Check("webhooks", True, f"{settings.public_url} answers.")]
