@@ -12,13 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import db as database
 from .. import queues, security
-from ..db import all_tenants, db, end_read
+from ..db import all_tenants, db, end_read, give_up_read
 from ..models import Message, Outbox, WebhookEvent
 from ..services import checkup
 
 bp = Blueprint("health", __name__)
 
 TICK_LATE_S = 60
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 @bp.get("/healthz")
@@ -30,17 +31,8 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> tuple[Response, int]:
     """Every part with its state; 200 when messages can be accepted, kept and sent, else 503."""
-    parts: dict[str, Any] = {"database": "ok", "schema": "ok", "tick": "ok", "queue": "ok"}
-    try:
-        revision, newest = database.schema_revision(), checkup.newest_migration()
-        if revision != newest:
-            parts["schema"] = f"at {revision}, needs {newest}"
-        age = checkup.tick_age()
-        if age is None or age.total_seconds() > TICK_LATE_S:
-            parts["tick"] = "never" if age is None else f"{int(age.total_seconds())} s ago"
-        end_read()
-    except SQLAlchemyError as error:
-        parts |= {"database": type(error).__name__, "schema": "unknown", "tick": "unknown"}
+    parts = _database_parts()
+    parts["queue"] = "ok"
     try:
         queues.client().ping()
     except (redis.RedisError, OSError) as error:
@@ -48,6 +40,23 @@ def readyz() -> tuple[Response, int]:
         parts["queue"] = f"away ({type(error).__name__})"
     ready = all(value == "ok" for value in parts.values())
     return jsonify(status="ok" if ready else "not_ready", parts=parts), 200 if ready else 503
+
+
+def _database_parts() -> dict[str, Any]:
+    parts = {"database": "ok", "schema": "ok", "tick": "unknown"}
+    try:
+        revision, newest = database.schema_revision(), checkup.newest_migration()
+        if revision != newest:
+            parts["schema"] = f"at {revision}, needs {newest}"
+        if revision is not None:
+            age = checkup.tick_age()
+            late = age is None or age.total_seconds() > TICK_LATE_S
+            parts["tick"] = "ok" if not late else "never" if age is None else f"{int(age.total_seconds())} s ago"
+        end_read()
+    except SQLAlchemyError as error:
+        give_up_read()
+        parts = {"database": type(error).__name__, "schema": "unknown", "tick": "unknown"}
+    return parts
 
 
 @bp.get("/metrics")
@@ -65,6 +74,8 @@ def _may_see_metrics() -> bool:
     if token:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return security.same(given, token)
+    if any(name in request.headers for name in _FORWARDED):
+        return False  # a proxy on this machine speaks for somebody who may be anywhere
     try:
         return ipaddress.ip_address(request.remote_addr or "").is_loopback
     except ValueError:
