@@ -80,9 +80,7 @@ def _waiting_without_outbox() -> Select[Any]:
 
 def _outbox_of_settled() -> Select[Any]:
     return (
-        select(Outbox.message_id)
-        .join(Message, Message.id == Outbox.message_id)
-        .where(Message.status.not_in(WAITING))
+        select(Outbox.message_id).join(Message, Message.id == Outbox.message_id).where(Message.status.not_in(WAITING))
     )
 
 
