@@ -3,14 +3,17 @@
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import requests
 
+from tests import factories
 from tests.flows.storm import Installation, session_of
 from tests.support.servers import wait_until
 from wa_dashboard import embedded
@@ -99,27 +102,48 @@ def empty_database(url: str) -> str:
     return make_url(url).set(database="wa_house").render_as_string(hide_password=False)
 
 
-def test_a_worker_alone_delivers_what_was_ordered(house: House) -> None:
+def test_a_worker_alone_delivers_what_was_ordered_before_and_meanwhile(house: House) -> None:
+    house.order(3)
     house.begin("worker", "worker")
-
-    house.order(5)
+    house.order(3)
 
     wait_until(house.all_sent, PATIENCE, "everything is sent")
     wait_until(lambda: set(house.counts()) <= {"delivered", "read", "failed"}, PATIENCE, "every receipt is read")
     house.end("worker")
 
 
-def test_work_ordered_while_no_worker_ran_is_done_by_the_next(house: House) -> None:
-    house.order(3)
-    house.begin("worker", "worker")
+def test_sixty_four_identical_orders_at_once_are_one_message(house: House, full: bool) -> None:
+    for _ in range(10 if full else 3):
+        number = house.posted_so_far
+        house.posted_so_far += 1
+        body = house_order(number)
+        headers = house.headers | {"Idempotency-Key": f"at-once-{number}"}
+        start = threading.Barrier(64)
 
-    wait_until(house.all_sent, PATIENCE, "everything is sent")
-    house.end("worker")
+        def fire(_: int, body=body, headers=headers, start=start) -> requests.Response:
+            start.wait()
+            return requests.post(f"{house.url}/api/wa/send/confirm", json=body, headers=headers, timeout=60)
+
+        with ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(fire, range(64)))
+
+        assert {answer.status_code for answer in answers} <= {202, 409}
+        given = {answer.content for answer in answers if answer.status_code == 202}
+        assert len(given) == 1
+        again = requests.post(f"{house.url}/api/wa/send/confirm", json=body, headers=headers, timeout=10)
+        assert (again.status_code, again.content) == (202, given.pop())
+        url = f"{house.url}/api/wa/messages/{house.tenant}?order_id=S-{number}"
+        assert len(requests.get(url, headers=house.headers, timeout=10).json()["data"]) == 1
+
+
+def house_order(number: int) -> dict[str, object]:
+    order = factories.order(f"S-{number}", phone=f"+4070000{number:04d}")
+    return {name: order[name] for name in ("order_id", "recipient", "consent")}
 
 
 def test_a_worker_that_is_told_to_stop_leaves_no_doubt(house: House, full: bool) -> None:
     house.faults(latency_ms=150)
-    for _ in range(10 if full else 2):
+    for _ in range(10 if full else 1):
         house.begin("worker", "worker")
         worker = house.processes["worker"].process
         before = house.sent()
