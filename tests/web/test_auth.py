@@ -1,6 +1,7 @@
 """The door: one welcome, signing in and out, who is let in where."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -221,3 +222,17 @@ def test_a_lost_page_keeps_the_frame_of_whoever_is_signed_in(owner, visitor):
     assert lost.status_code == 404
     assert "Sign out" in lost.text
     assert "Sign out" not in visitor.get("/nowhere").text
+
+
+def test_behind_https_the_cookie_is_bound_to_this_host(base_settings):
+    from wa_dashboard.factory import create_app
+
+    app = create_app(replace(base_settings, public_url="https://bilete.example.org"))
+    with app.app_context():
+        answer = app.test_client().get("/sign-in", base_url="https://bilete.example.org")
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-wa-session=")
+    for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
+        assert part in cookie
+    assert "Domain=" not in cookie
+    assert answer.headers["Strict-Transport-Security"]

@@ -279,3 +279,9 @@ def test_contacts_are_known_only_by_the_masked_number(client, tenant, owner):
     for url in ("/messages", f"/messages/{message_id}", f"/phone/{person.id}", "/overview"):
         page = owner.get(url).text
         assert "722123456" not in page, url
+
+
+def test_many_are_counted_as_romanians_count(tenant, owner):
+    owner.post("/language", page="/overview", language="ro", next="/messages")
+    messages_of(tenant, *["read"] * 1_021)
+    assert "1.021 de mesaje" in owner.get("/messages").text
