@@ -70,8 +70,17 @@ def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
     lane = _open_lane(account_id)
     if lane is None:
         return 0
-    with tenant_scope(lane.tenant.id):
-        return asyncio.run(_pump(lane, budget_s))
+    with tenant_scope(lane.tenant.id), asyncio.Runner(loop_factory=_loop) as runner:
+        return runner.run(_pump(lane, budget_s))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """uvloop where its wheel exists: about a third less time per request than the standard loop (engine.md)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _open_lane(account_id: str) -> Lane | None:
