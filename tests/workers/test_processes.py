@@ -1,6 +1,7 @@
 """Workers and schedulers as real processes, killed and stopped as operators and machines do it (R8, R13, R14)."""
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -30,6 +31,7 @@ class House(Installation):
         self.redis_folder.mkdir(parents=True)
         url = f"unix://{quote(str(queue_socket(self.redis_folder)))}"
         super().__init__(folder, database_url, url, seed=1, provider="meta_cloud")
+        self.env["WA_LOG_LEVEL"] = "info"
         self.posted_so_far = 0
 
     def start(self) -> None:
@@ -232,3 +234,18 @@ def test_readiness_follows_the_sweeps(house: House) -> None:
 
     assert answer.json()["parts"] == {"database": "ok", "schema": "ok", "tick": "ok", "queue": "ok"}
     assert answer.status_code == 200
+
+
+def test_no_number_and_no_secret_stands_in_any_log(house: House) -> None:
+    """After everything above: what all the processes have written (S24)."""
+    secret = house.key.rpartition("_")[2]
+    token = (house.folder / "data" / "secrets.env").read_text(encoding="utf-8").split("WA_SECRET_KEY=")[1].split()[0]
+    written = {path.name: path.read_text(encoding="utf-8") for path in house.folder.glob("*.log")}
+
+    assert {"web.log", "worker.log", "scheduler1.log", "tick.log"} <= set(written)
+    assert written["worker.log"].count("{") > 3
+    for name, text in written.items():
+        assert not re.search(r"4070000\d{4}", text), name
+        assert secret not in text, name
+        assert token not in text, name
+        assert not re.search(r"EAA\w{10,}", text), name
