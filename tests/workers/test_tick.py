@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from tests import factories
 from tests.support.servers import free_port
-from wa_dashboard.db import db, tenant_scope
+from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.factory import create_app
-from wa_dashboard.models import Attempt, Heartbeat, Outbox
+from wa_dashboard.models import Attempt, Heartbeat, Outbox, ProviderAccount
 from wa_dashboard.services import reminders
 from wa_dashboard.workers import tick
 
@@ -81,3 +81,25 @@ def tried(tenant: factories.ReadyTenant) -> int:
 def waiting(tenant: factories.ReadyTenant) -> int:
     with tenant_scope(tenant.id):
         return db.session.scalar(select(func.count()).select_from(Outbox)) or 0
+
+
+def test_an_account_that_cannot_be_read_stops_no_other(
+    client, app: Flask, simulator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [factories.make_tenant(name=f"t{n}", email=f"t{n}@example.org") for n in range(3)]
+    for tenant in made:
+        factories.make_template(tenant)
+        client.post("/api/wa/send/confirm", json=factories.order(), headers=tenant.headers)
+    broken = made[0]
+    with tenant_scope(broken.id), transaction():
+        db.session.execute(
+            update(ProviderAccount).values(credentials_sealed=b"sealed with a key that is gone"),
+            execution_options={"synchronize_session": False},
+        )
+    db.session.remove()
+
+    tick.run_once(here=True)
+
+    assert [tried(tenant) for tenant in made] == [0, 1, 1]
+    assert "lane_broke" in caplog.text
+    assert "account_unreadable" in caplog.text

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import redis
 import requests
@@ -109,19 +110,30 @@ def newest_migration() -> str:
 
 def _queue(settings: Settings) -> list[Check]:
     try:
-        policy = str(queues.client().config_get("maxmemory-policy").get("maxmemory-policy"))
-    except redis.ResponseError:  # an ACL may keep us from asking
-        return [Check("queue", True, "The queue answers; its eviction policy may not be read.")]
+        queues.client().ping()
+        forgetful = forgets(queues.client())
     except (redis.RedisError, OSError) as error:
         where = "the embedded queue (start python3 app.py)" if settings.embedded_queue else "REDIS_URL"
         sentence = (
             f"The queue does not answer ({type(error).__name__}): look at {where}. Messages go out slowly meanwhile."
         )
         return [Check("queue", False, sentence)]
-    if policy != "noeviction":
-        sentence = f"Redis may forget wake-ups (maxmemory-policy {policy}): set it to noeviction."
-        return [Check("queue", False, sentence)]
-    return [Check("queue", True, "The queue answers and keeps what it is given.")]
+    if forgetful:
+        return [Check("queue", False, forgetful)]
+    return [Check("queue", True, "The queue answers, and is not known to forget what it is given.")]
+
+
+def forgets(client: redis.Redis) -> str | None:
+    """The sentence for a Redis that throws keys away when it is full (durability.md §2.1 Q12); None when all is well,
+    or its settings may not be read. Raises RedisError when it does not answer."""
+    try:
+        found: Any = client.config_get("maxmemory-policy")
+    except redis.ResponseError:  # an ACL may keep us from asking
+        return None
+    policy = str(found.get("maxmemory-policy", "noeviction"))
+    if policy == "noeviction":
+        return None
+    return f"Redis may forget wake-ups (maxmemory-policy {policy}): set it to noeviction."
 
 
 def _tick(_: Settings) -> list[Check]:
@@ -156,7 +168,10 @@ def _providers(settings: Settings) -> list[Check]:
     checks = []
     with all_tenants("the doctor looks at everything"):
         for account in db.session.scalars(select(ProviderAccount).where(ProviderAccount.status != "disabled")):
-            probe = accounts.provider_of(account).probe()
+            try:
+                probe = accounts.provider_of(account).probe()
+            except Undecryptable:
+                continue  # named by _keys
             held = f" It is held: {account.hold_reason}." if account.status == "held" else ""
             sentence = f"{account.label} ({account.id}): {probe.sentence}{held}"
             checks.append(Check("provider", probe.ok and not held, sentence))

@@ -14,7 +14,17 @@ from flask import current_app
 from sqlalchemy import case, select, update
 
 from .. import clock, failpoints, logs, queues
-from ..db import all_tenants, db, db_now, end_read, insert_rows, tenant_scope, transaction
+from ..db import (
+    all_tenants,
+    db,
+    db_now,
+    end_read,
+    give_up_read,
+    insert_rows,
+    is_unavailable,
+    tenant_scope,
+    transaction,
+)
 from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
 from ..domain.pace import Pace
@@ -315,5 +325,16 @@ def wake_lanes(stopping: Callable[[], object] = lambda: False) -> int:
     lanes = lanes_with_work()
     for account_id in lanes:
         if not stopping() and not queues.nudge(queues.Job.DRAIN, account_id):
-            drain(account_id, budget_s=2.0)
+            drain_safely(account_id, budget_s=2.0)
     return len(lanes)
+
+
+def drain_safely(account_id: str, budget_s: float = BUDGET_S) -> None:
+    """As `drain`; an account that cannot be handled (credentials that do not open) must not stop the others."""
+    try:
+        drain(account_id, budget_s)
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        give_up_read()
+        log.exception("lane_broke", account_id=account_id)

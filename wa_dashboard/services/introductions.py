@@ -10,6 +10,7 @@ from .. import clock, logs, queues
 from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction, upsert
 from ..domain.statuses import SENDABLE, TemplateStatus
 from ..models import InstanceFact, Outbox, ProviderAccount, TemplateApproval
+from ..security import Undecryptable
 from . import accounts, template_review
 
 log = logs.get(__name__)
@@ -74,7 +75,11 @@ def _introduce(account_id: str) -> bool | None:
     """Was the account new to the simulator? None when it did not answer."""
     account = accounts.find_account(account_id)
     end_read()
-    new = accounts.new_to_simulator(account)
+    try:
+        new = accounts.new_to_simulator(account)
+    except Undecryptable as error:
+        log.warning("account_unreadable", account_id=account.id, error=str(error))
+        return False  # the doctor names it; the others are told nevertheless
     if new:
         _begin_anew(account)
     return new

@@ -19,6 +19,7 @@ from rq_scheduler import Scheduler
 from .. import clock, logs, queues
 from ..config import Settings
 from ..db import db
+from ..services import checkup
 from . import tick
 
 log = logs.get(__name__)
@@ -131,6 +132,8 @@ def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
 def _serve_queue(app: Flask) -> None:
     settings: Settings = app.extensions["wa_settings"]
     connection = queues.connect(settings, patient=True)
+    if advice := checkup.forgets(connection):
+        log.error("queue_may_forget", advice=advice)  # nothing is lost by it, but everything waits for the tick
     queue = queues.WakeQueue(connection=connection)
     Worker([queue], connection=connection, job_class=queues.WakeJob, queue_class=queues.WakeQueue).work(
         logging_level="WARNING"

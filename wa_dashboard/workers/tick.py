@@ -61,7 +61,7 @@ def _read_all() -> None:
 def _send_here(stopping: Callable[[], object]) -> None:
     for account_id in delivery.lanes_with_work():
         if not stopping():
-            delivery.drain(account_id)
+            delivery.drain_safely(account_id)
 
 
 _CHORES: list[tuple[str, Callable[[], object]]] = [
