@@ -160,8 +160,8 @@ def test_a_key_has_its_calls_per_minute(
     monkeypatch.setitem(app.extensions, "wa_settings", replace(app.extensions["wa_settings"], api_per_minute=40))
 
     first = get(client, tenant)
-    assert first.headers["RateLimit-Policy"] == f'"key";q=40;w=60'
-    assert first.headers["RateLimit"].startswith(f'"key";r=39;t=')
+    assert first.headers["RateLimit-Policy"] == '"key";q=40;w=60'
+    assert first.headers["RateLimit"].startswith('"key";r=39;t=')
     refused = None
     for _ in range(40):
         refused = client.get("/api/wa/messages/ten_0", headers=tenant.headers)

@@ -9,6 +9,7 @@ from htmx_flask import Htmx
 from htmx_flask.requests import HtmxAwareRequest
 
 from ..config import Settings
+from ..extensions import login_manager
 from ..services.tenants import SESSION_LIFE
 from .assets import STATIC, asset_url, assets
 from .errors import install_errors
@@ -66,6 +67,7 @@ def init_app(app: Flask) -> None:
     if not issubclass(app.request_class, HtmxAwareRequest):
         Htmx(app)
     csrf.init_app(app)
+    login_manager.init_app(app)
     install_i18n(app)
     install_formats(app)
     install_headers(app, https)

@@ -10,12 +10,14 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import structlog
-from flask import current_app, flash, g, request, session, url_for
+from flask import Request, current_app, flash, g, request, session, url_for
+from flask_login import UserMixin, current_user
 from werkzeug.wrappers import Response
 
 from ..db import tenant_scope
 from ..domain.text import T
 from ..errors import Forbidden
+from ..extensions import login_manager
 from ..services import tenants
 from ..services.tenants import SignedIn
 from . import SAFE, web
@@ -52,14 +54,35 @@ def requires(what: str) -> Callable[[View], View]:
     return declare
 
 
+class Person(UserMixin):
+    """Flask-Login's user: a signed-in person with the tenant and the role of this browser's session."""
+
+    def __init__(self, signed_in: SignedIn) -> None:
+        self.id = signed_in.session_id
+        self.signed_in = signed_in
+
+
+@login_manager.request_loader
+def person_at(_request: Request) -> Person | None:
+    """Whose session the cookie's token opens. Flask-Login's own session keys stay unused: ours is a row, and ends."""
+    token = session.get(TOKEN)
+    found = tenants.session_of(token) if isinstance(token, str) else None
+    return Person(found) if found else None
+
+
 def me() -> SignedIn:
     """The signed-in person of this request."""
-    return cast("SignedIn", g.wa_me)
+    return cast("Person", current_user).signed_in
+
+
+def whoever() -> SignedIn | None:
+    """The signed-in person of this request, None when nobody is."""
+    return me() if current_user.is_authenticated else None
 
 
 def may(what: str) -> bool:
     """Does the person's role allow it? For leaving out buttons; the views check by themselves."""
-    found: SignedIn | None = g.get("wa_me")
+    found = whoever()
     return found is not None and what in ROLES.get(found.role, frozenset())
 
 
@@ -70,9 +93,8 @@ def say_next(text: str, tone: str = "good") -> None:
 
 def recognise() -> SignedIn | None:
     """The person behind this browser's cookie, with the frame of the page set to suit; None when nobody is."""
-    token = session.get(TOKEN)
-    found = tenants.session_of(token) if isinstance(token, str) else None
-    g.wa_me = found
+    g.pop("_login_user", None)  # what another request of the same context had looked up
+    found = whoever()
     set_shell(_shell_of(found) if found else Shell())
     return found
 

@@ -1,10 +1,11 @@
 """RO | EN: the switch at the foot of every page."""
 
-from flask import Response, g, redirect, request
+from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..services import tenants
 from . import local_path, web
+from .access import whoever
 from .i18n import LANGUAGES, remember_language
 
 
@@ -15,7 +16,7 @@ def switch_language() -> BaseResponse:
     chosen = request.form.get("language", "")
     if chosen in LANGUAGES and isinstance(answer, Response):
         remember_language(answer, chosen)
-        found = g.get("wa_me")
+        found = whoever()
         if found is not None:
             tenants.set_locale(found.user.id, chosen)
     return answer
