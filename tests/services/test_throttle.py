@@ -29,7 +29,7 @@ def test_no_more_than_the_limit_leaves_in_a_minute(limited):
     third = take(limited, 1)
 
     assert (first.count, second.count, third.count) == (7, 3, 0)
-    assert 50 < third.wait <= 61
+    assert 50 < third.wait <= 62
     assert third.rule == "minute"
 
 
