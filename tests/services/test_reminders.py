@@ -305,3 +305,28 @@ def test_on_the_day_the_clocks_change_each_goes_out_once_and_on_time(tenant, sta
 
     assert dispatched == [due]
     assert count(tenant) == 1
+
+
+def test_each_interval_speaks_with_its_own_template(tenant: factories.ReadyTenant) -> None:
+    for name in ("reminder_d7", "reminder_d3", "reminder_d1"):
+        factories.make_template(tenant, name, type="reminder", body="Bună, {first_name}! Ne vedem la {event_name}.")
+    remind(tenant, "D-7", "D-3", "D-1")
+
+    for at in (START - timedelta(days=7), START - timedelta(days=3), START - timedelta(days=1)):
+        release(at)
+
+    with tenant_scope(tenant.id):
+        names = list(db.session.scalars(select(Message.template_name).order_by(Message.created_at)))
+    assert names == ["reminder_d7", "reminder_d3", "reminder_d1"]
+
+
+def test_text_for_another_day_is_never_used(tenant: factories.ReadyTenant) -> None:
+    factories.make_template(tenant, "reminder_d1", type="reminder", body="Bună, {first_name}! Mâine, la {event_name}.")
+    remind(tenant, "D-7")
+
+    release(START - timedelta(days=7))
+
+    with tenant_scope(tenant.id):
+        assert db.session.scalar(select(func.count()).select_from(Message)) == 0
+        row = db.session.scalars(select(Schedule)).one()
+    assert (row.status, row.reason) == ("pending", "template_not_sendable")

@@ -1,5 +1,6 @@
 """Turning due reminders into messages. The table is the truth; a tick only looks (states.md §6.3)."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 
@@ -10,7 +11,7 @@ from ..db import all_tenants, db, end_read, is_unavailable, savepoint, tenant_sc
 from ..domain.statuses import MessageType
 from ..domain.timing import is_open, out_of_quiet_hours, zone_of
 from ..errors import WaError
-from ..models import Contact, Event, Schedule, Tenant
+from ..models import Contact, Event, Schedule, Template, Tenant
 from . import sending
 from .planning import MIN_LEAD
 
@@ -20,6 +21,7 @@ BATCH = 100
 GRACE = timedelta(hours=2)  # so late is still on time
 ON_TIME = timedelta(minutes=10)  # the last minute before quiet hours may be reached a little after it
 AFTERWARDS = timedelta(hours=24)  # how long a word of thanks is worth sending
+_FOR_ONE_INTERVAL = re.compile(r"reminder_(?:d|h|d_after_)\d+")
 AGAIN = timedelta(seconds=60)  # when a template was missing
 
 
@@ -122,11 +124,23 @@ def _send(row: Schedule, event: Event) -> sending.Sent:
         languages=_languages(row, tenant),
         values=row.variables or {},
         asked_by=f"schedule:{row.id}",
+        template_name=template_for(row.interval),
         order_id=row.order_id,
         event_ref=event.ref,
         expires_at=max(ends, clock.now() + timedelta(minutes=5)),
     )
     return sending.accept(tenant, wish)
+
+
+def template_for(interval: str) -> str:
+    """The template that says how long there still is: ``reminder_d7`` for ``D-7``. Without one, a reminder that is
+    not written for another interval, the newest first: nobody may read "tomorrow" a week before."""
+    own = f"reminder_{interval.lower().replace('-', '').replace('+', '_after_')}"
+    wanted = select(Template.name).where(Template.type == MessageType.REMINDER)
+    names = list(db.session.scalars(wanted.order_by(Template.created_at.desc())))
+    if own in names:
+        return own
+    return next((name for name in names if not _FOR_ONE_INTERVAL.fullmatch(name)), own)
 
 
 def _languages(row: Schedule, tenant: Tenant) -> Sequence[str]:
