@@ -16,9 +16,13 @@ def __getattr__(name):
 
         return create_app
     if name == "app":
+        from wa_dashboard.config import ConfigError
         from wa_dashboard.factory import create_app
 
-        globals()["app"] = create_app()
+        try:
+            globals()["app"] = create_app()
+        except (ConfigError, OSError) as error:
+            sys.exit(str(error))
         return globals()["app"]
     raise AttributeError("module %r has no attribute %r" % (__name__, name))
 

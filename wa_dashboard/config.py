@@ -261,7 +261,7 @@ class _Env:
         """Steps before (D-n days, H-n hours) or after (D+n days) an event, in the order given."""
         value = self.text(name, default)
         steps = tuple(step.strip().upper() for step in value.split(","))
-        wrong = [step for step in steps if not re.fullmatch(r"D[-+]\d{1,3}|H-\d{1,3}", step)]
+        wrong = [step for step in steps if not re.fullmatch(r"D[-+][0-9]{1,3}|H-[1-9][0-9]{0,2}", step)]
         if wrong or len(set(steps)) < len(steps):
             raise ConfigError(name, f"must be a comma list of different steps like D-7,D-3,D-1 or H-3, not {value!r}.")
         return steps
