@@ -81,7 +81,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def sign_up(browser: Browser, welcome_url: str) -> Any:
-    """Make the first account in English; returns the browser's cookies."""
+    """Make the first account in English and take the last of the first steps; returns the browser's cookies."""
     page = browser.new_context(locale="en-GB").new_page()
     page.goto(welcome_url)
     for name, value in {
@@ -93,6 +93,9 @@ def sign_up(browser: Browser, welcome_url: str) -> Any:
         page.locator(f"[name={name}]").fill(value)
     page.get_by_role("button", name="Make the account").click()
     page.wait_for_url("**/overview")
+    page.get_by_role("link", name="Send a test").first.click()
+    page.get_by_role("button", name="Send one message").click()
+    page.wait_for_url("**/messages/msg_*")
     return page.context.storage_state()
 
 
