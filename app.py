@@ -34,6 +34,8 @@ def main(argv):
     from wa_dashboard import bootstrap
 
     command = next((word for word in argv if not word.startswith("-")), "run")
+    if command == "run" and {"-h", "--help"} & set(argv):
+        command = "help"
     bootstrap.prepare(ROOT, command, argv)
     rest = list(argv)
     if command in rest:

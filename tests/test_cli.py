@@ -281,7 +281,7 @@ def test_the_welcome_link_of_an_installation_without_an_account(shell: Shell, tm
             "owner",
             "--password-stdin",
             "--email",
-            "x@example.org",
+            "gol@example.org",  # the owner, whose link was lost
         ),
         typed="o propoziție scurtă\n",
     )

@@ -19,7 +19,7 @@ from .db import is_unavailable
 from .errors import WaError
 
 
-@click.group("wa")
+@click.group("wa", epilog="Besides: run (everything; the default), test, web, simulator. See docs/operations.md.")
 def commands() -> None:
     """Commands of wa_dashboard."""
 
@@ -245,12 +245,13 @@ def template_approve(tenant: str, name: str, language: str) -> Mapping[str, Any]
 
 
 @command("welcome-link")
-def welcome_link() -> Mapping[str, Any]:
-    """A fresh link that makes the first account."""
+@click.option("--tenant", "tenant_id", help="The first one, unless another is named.")
+def welcome_link(tenant_id: str | None) -> Mapping[str, Any]:
+    """A fresh link by which an owner who has no password yet makes one."""
     from .services import demo, tenants
 
-    tenant = demo.first_tenant()
-    if tenant is None or not tenants.first_account_missing():
+    tenant = tenants.find_tenant(tenant_id) if tenant_id else demo.first_tenant()
+    if tenant is None or not tenants.owner_without_password(tenant):
         raise Failed(
             {"welcome_url": None, "sign_in_url": f"{_settings().public_url}/sign-in"},
             "There is an account already: sign in.",

@@ -587,7 +587,6 @@ def upgrade() -> None:
         sa.Column("expires_at", UtcDateTime(), nullable=True),
         sa.Column("attempt_no", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("poisoned", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.String(length=40), nullable=True),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("uncertain_since", UtcDateTime(), nullable=True),

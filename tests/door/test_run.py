@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.servers import DOOR, app_process, clean_environ, free_port, wait_until
 from wa_dashboard import readiness, serve
-from wa_dashboard.config import ConfigError, Settings, start_sentence
+from wa_dashboard.config import ConfigError, Settings, queue_socket, start_sentence
 
 PATIENCE = 60.0  # other tests may share the machine
 
@@ -31,13 +31,14 @@ def place(tmp_path) -> dict[str, str]:
 def _processes(place: dict[str, str]) -> dict[int, str]:
     """Every process that was started with this place's environment: pid → command line."""
     folder = place["WA_DATA_DIR"]
+    socket = queue_socket(Path(folder))
     mark = f"WA_DATA_DIR={folder}".encode()
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            # The queue writes its title over its environment; the title names its socket in our folder.
-            if mark in (process / "environ").read_bytes().split(b"\0") or f"unixsocket:{folder}" in words:
+            # The queue writes its title over its environment; the title names its socket.
+            if mark in (process / "environ").read_bytes().split(b"\0") or f"unixsocket:{socket}" in words:
                 found[int(process.name)] = words
         except OSError:
             continue

@@ -163,17 +163,20 @@ class Installation:
             },
         }
         headers = self.headers | {"Idempotency-Key": f"storm-{number}"}
-        for _ in range(200):
+        answer, problem = None, None
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
             try:
                 answer = requests.post(f"{self.url}/api/wa/send/confirm", json=body, headers=headers, timeout=10)
-            except requests.RequestException:
-                time.sleep(0.1)
+            except requests.RequestException as error:
+                problem = error
+                time.sleep(0.2)
                 continue
             if answer.status_code in (200, 202):
                 return
             assert answer.status_code in (409, 429, 503), answer.text
             time.sleep(0.1)
-        raise AssertionError("the order was never accepted")
+        raise AssertionError(f"the order was never accepted: {answer.status_code if answer is not None else problem}")
 
     def post_all(self, count: int, threads: int = 4) -> threading.Thread:
         def run() -> None:
@@ -214,10 +217,7 @@ class Installation:
         ids: dict[str, str] = {}
         cursor = None
         while True:
-            page = requests.get(url, params={"cursor": cursor} if cursor else {}, headers=self.headers, timeout=30)
-            if page.status_code == 429:
-                time.sleep(1)
-                continue
+            page = self._get(url, {"cursor": cursor} if cursor else {})
             data = page.json()
             for item in data["data"]:
                 found[item["status"]] += 1
@@ -226,6 +226,17 @@ class Installation:
             if not cursor:
                 self.ids = ids
                 return found
+
+    def _get(self, url: str, params: dict) -> requests.Response:
+        """Asked again while the web is coming back from its last kill."""
+        end = time.monotonic() + 60
+        while True:
+            with suppress(requests.RequestException):
+                page = requests.get(url, params=params, headers=self.headers, timeout=30)
+                if page.status_code == 200:
+                    return page
+            assert time.monotonic() < end, "the web does not come back"
+            time.sleep(0.5)
 
     def ids_with(self, *statuses: str) -> list[str]:
         """Messages that were in one of these statuses when `counts` last looked."""

@@ -96,12 +96,13 @@ def test_another_address_for_callbacks_is_told(later, app: Flask) -> None:
         assert introductions._told()["address"] == "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("provider", ["meta_cloud", "twilio", "dialog360"])
+ALSO = [pytest.param(name, marks=pytest.mark.full) for name in ("twilio", "dialog360")]
+
+
+@pytest.mark.parametrize("provider", ["meta_cloud", *ALSO])
 def test_after_the_simulator_forgot_everything_orders_go_out_again(
-    later, web, client, work, until, full: bool, provider: str
+    later, web, client, work, until, provider: str
 ) -> None:
-    if provider != "meta_cloud" and not full:
-        pytest.skip("one provider is enough unless --full")
     tenant = factories.make_tenant(provider=provider)
     templates.install_starters(tenant.tenant, ["ro"])
     for folder in ("one", "two"):  # the second has never heard of anything

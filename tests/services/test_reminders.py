@@ -166,6 +166,63 @@ def test_the_clock_of_a_test_key_brings_the_day(client, tenant) -> None:
     assert count(tenant) == 4  # the confirmation and three reminders
 
 
+def in_test_time(client, tenant, at: str) -> list[dict]:
+    answer = client.get(f"/api/wa/messages/{tenant.id}?type=reminder", headers=tenant.headers | {"X-WA-Test-Clock": at})
+    assert answer.status_code == 200, answer.text
+    return answer.json["data"]
+
+
+def test_a_request_with_a_moved_clock_brings_the_reminders_of_the_time_between(client, tenant, other_tenant) -> None:
+    """decisions.md D8: a test tenant sees D-7 … D-1 within seconds, with nothing but its test key."""
+    factories.make_template(tenant)
+    with_template(tenant)
+    body = factories.order(reminders=["D-7", "D-3", "D-1"])
+    assert client.post("/api/wa/send/confirm", json=body, headers=tenant.headers).status_code == 202
+    with_template(other_tenant)
+    remind(other_tenant, "D-7")
+
+    assert in_test_time(client, tenant, "2027-03-28T09:59:00+03:00") == []
+    (first,) = in_test_time(client, tenant, "2027-03-28T10:00:00+03:00")
+    all_of_them = in_test_time(client, tenant, "2027-04-04T12:00:00+03:00")
+    again = in_test_time(client, tenant, "2027-04-04T12:00:00+03:00")
+
+    times = ["2027-04-03T07:00:00Z", "2027-04-01T07:00:00Z", "2027-03-28T07:00:00Z"]
+    assert [each["timeline"]["created"] for each in all_of_them] == times  # each as of its own time
+    assert again == all_of_them
+    assert again[-1]["id"] == first["id"]
+    assert {row.status for row in rows(tenant)} == {"dispatched"}
+    assert [row.status for row in rows(other_tenant)] == ["pending"]  # nobody else's time moved
+
+
+def test_no_moved_clock_reaches_what_is_meant_for_people(client, tenant) -> None:
+    with_template(tenant)
+    remind(tenant, "D-1")
+    with tenant_scope(tenant.id), transaction():
+        rows(tenant)[0].live = True
+
+    assert in_test_time(client, tenant, "2027-04-04T12:00:00+03:00") == []
+    assert [row.status for row in rows(tenant)] == ["pending"]
+
+
+def test_an_unmoved_clock_releases_nothing_in_a_request(client, tenant) -> None:
+    with_template(tenant)
+    remind(tenant, "D-1")
+    with clock.at(DUE):
+        client.get(f"/api/wa/messages/{tenant.id}", headers=tenant.headers)
+
+    assert [row.status for row in rows(tenant)] == ["pending"]
+
+
+def test_a_reminder_that_stumbled_is_tried_again_by_the_next_moved_clock(client, tenant) -> None:
+    remind(tenant, "D-1")
+    assert in_test_time(client, tenant, "2027-04-03T10:00:00+03:00") == []
+    assert [row.reason for row in rows(tenant)] == ["template_not_sendable"]
+    with_template(tenant)
+
+    (message,) = in_test_time(client, tenant, "2027-04-03T10:00:00+03:00")
+    assert message["status"] == "queued"
+
+
 # --- why not ----------------------------------------------------------------------------------------------------
 
 

@@ -50,8 +50,8 @@ def far(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> A
         lab.http.close()
 
 
-def requests_of(receiver: Receiver) -> list[port.WebhookRequest]:
-    return [port.WebhookRequest("POST", receiver.url + c.path, c.headers, c.body) for c in list(receiver.calls)]
+def requests_of(receiver: Receiver) -> list[base.WebhookRequest]:
+    return [base.WebhookRequest("POST", receiver.url + c.path, c.headers, c.body) for c in list(receiver.calls)]
 
 
 def items(receiver: Receiver, adapter: base.Provider, kind: type[Any]) -> list[Any]:
@@ -103,8 +103,8 @@ def test_from_template_to_receipt(far):
     (line,) = lab.ledger()
     assert (line["provider_id"], line["correlation_id"]) == (outcome.external_id, "msg_01.1")
 
-    def statuses() -> list[port.StatusItem]:
-        return items(lab.receiver, adapter, port.StatusItem)
+    def statuses() -> list[base.StatusItem]:
+        return items(lab.receiver, adapter, base.StatusItem)
 
     wait_for(lambda: {s.status for s in statuses()} >= {"sent", "delivered", "read"})
     assert {s.correlation_id for s in statuses()} == {"msg_01.1"}
@@ -117,7 +117,7 @@ def test_from_template_to_receipt(far):
 def test_not_on_whatsapp_is_the_recipients_fault(far):
     lab, adapter, key = far
     carried(adapter, outbound(lab, approved(lab, adapter, key), "+40700000008"))
-    failed = wait_for(lambda: [s for s in items(lab.receiver, adapter, port.StatusItem) if s.status == "failed"])
+    failed = wait_for(lambda: [s for s in items(lab.receiver, adapter, base.StatusItem) if s.status == "failed"])
     assert failed[0].error.error_class == "recipient"
 
 
@@ -127,7 +127,7 @@ def test_a_person_answers(far):
     said = {"provider": adapter.name, "account": key, "from": "+40700000001"}
     lab.control("POST", "inbound", {**said, "text": "STOP"}, 202)
     lab.control("POST", "inbound", {**said, "button": "Dezabonare"}, 202)
-    found = wait_for(lambda: len(f := items(lab.receiver, adapter, port.InboundItem)) == 2 and f)
+    found = wait_for(lambda: len(f := items(lab.receiver, adapter, base.InboundItem)) == 2 and f)
     assert {f.from_phone for f in found} == {"+40700000001"}
     assert {f.text for f in found} == {"STOP", "Dezabonare"}
     # Twilio keeps the payload in the template; at Meta it is the button's text unless the send brought one.

@@ -51,7 +51,6 @@ def put_in_outbox(message, *, state="queued", attempt_no=0, next_in=0.0, **times
         "next_at": db_now(next_in),
         "attempt_no": attempt_no,
         "failures": 0,
-        "poisoned": 0,
     }
     if "lease_in" in times:
         row |= {"lease_until": db_now(times["lease_in"]), "lease_token": "gone"}

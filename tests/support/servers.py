@@ -1,7 +1,9 @@
 """Real servers for tests, private to the run: PostgreSQL from the wheel, Valkey from the product's own."""
 
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,9 +20,15 @@ DOOR = Path(__file__).resolve().parents[2] / "app.py"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on, below those the kernel lends to outgoing connections: one of these could take it
+    while its owner is being started again."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def _unprivileged() -> dict[str, object]:

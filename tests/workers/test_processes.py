@@ -80,10 +80,9 @@ class House(Installation):
         self.redis.wait()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, full: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    if request.param == "postgresql" and not full:
-        pytest.skip("real processes on PostgreSQL run with --full (the kill storm runs on both)")
+# On PostgreSQL with --full only: the kill storm runs real processes on both in every run.
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     url = empty_database(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
     made = House(tmp_path_factory.mktemp("house"), url)
     try:

@@ -21,7 +21,6 @@ class Pace:
     base: float = 5.0  # first retry
     cap: float = 3600.0
     tries: int = 8
-    poison: int = 3
     tick: float = 2.0
 
     def retry_delay(self, failures: int, retry_after: float | None = None) -> float:
@@ -41,5 +40,5 @@ class Pace:
             number = float(value)
             if number < 0:
                 raise ValueError(f"{name} cannot be negative")
-            changes[name] = int(number) if name in ("tries", "poison") else number
+            changes[name] = int(number) if name == "tries" else number
         return replace(cls(), **changes)  # type: ignore[arg-type]

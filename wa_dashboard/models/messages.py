@@ -125,7 +125,6 @@ class Outbox(TenantRow):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     attempt_no: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
-    poisoned: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None] = mapped_column(String(40))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime())
     uncertain_since: Mapped[datetime | None] = mapped_column(UtcDateTime())

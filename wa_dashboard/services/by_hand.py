@@ -140,6 +140,5 @@ def _queue(message: Message) -> None:
         "expires_at": db_now(life),
         "attempt_no": message.attempts,
         "failures": 0,
-        "poisoned": 0,
     }
     insert_rows(Outbox, [row], once=["message_id"])

@@ -1,7 +1,7 @@
 """Accepting a wish to send: every check once, everything it needs stored in one transaction, then a wake-up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..db import db, db_now, insert_rows, savepoint, transaction
 from ..domain import pricing, rendering
 from ..domain.consent import Refusal
 from ..domain.ids import new_id
-from ..domain.orders import OrderConfirmation
+from ..domain.orders import OrderConfirmation, OrderEvent
 from ..domain.statuses import LANE_OF, POLICY_OF, PRIORITY, PURPOSE_OF, Lane, MessageType, Status
 from ..domain.text import T
 from ..errors import Finding, Invalid, invalid
@@ -33,18 +33,21 @@ _BESIDES = {"resend", "dry_run", "strict", "metadata", "consent", "reminders"}
 
 @dataclass(frozen=True)
 class Wish:
-    """One message somebody wants sent: to whom, of which template, with which values."""
+    """One message somebody wants sent: to whom, of which template, with which values.
+
+    The standard variables of ``event`` are said in the template's language; ``values`` win over them.
+    """
 
     type: MessageType
     dedupe_key: str
     contact: Contact
     live: bool
-    languages: Sequence[str]
+    languages: Sequence[str] | Sequence[tuple[str, T]]
     values: Mapping[str, str]
     asked_by: str
     template_name: str | None = None
     order_id: str | None = None
-    event_ref: str | None = None
+    event: OrderEvent | None = None
     expires_at: datetime | None = None
     resend_no: int = 0
     resend_reason: str | None = None
@@ -118,7 +121,7 @@ def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
         asked_by=caller.actor,
         template_name=order.template_name,
         order_id=order.order_id,
-        event_ref=order.event.ref if order.event else None,
+        event=order.event,
         expires_at=order.expires_at,
         resend_no=resend_no,
         resend_reason=order.resend_reason,
@@ -143,6 +146,7 @@ def accept(tenant: Tenant, wish: Wish) -> Sent:
     account = _account(choice) if choice else None
     bubble = None
     if choice is not None:
+        wish = replace(wish, values=_all_values(wish, choice.template.language))
         _refuse_missing(choice, wish)
         bubble = rendering.preview(choice.template, wish.values)
     price = _price(tenant, wish, choice)
@@ -168,12 +172,16 @@ def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | No
         )
     try:
         return templates.choose(
-            tenant, wish.type, wish.live, ids, name=wish.template_name, languages=list(wish.languages)
+            tenant, wish.type, wish.live, ids, name=wish.template_name, languages=wish.languages
         )
     except Invalid:
         if must:
             raise
         return None
+
+
+def _all_values(wish: Wish, language: str) -> Mapping[str, str]:
+    return {**planning.event_values(wish.event, language), **wish.values} if wish.event else wish.values
 
 
 def _account(choice: "templates.Choice") -> ProviderAccount:
@@ -236,7 +244,7 @@ def _message_row(
         "to_masked": wish.contact.phone_masked,
         "market": wish.contact.market,
         "order_id": wish.order_id,
-        "event_ref": wish.event_ref,
+        "event_ref": wish.event.ref if wish.event else None,
         "template_id": choice.template.id if choice else None,
         "template_name": choice.template.name if choice else wish.template_name,
         "language": choice.template.language if choice else None,
@@ -281,7 +289,6 @@ def _put_in_outbox(message: Message, account: ProviderAccount) -> None:
         "expires_at": db_now(life) if life is not None else None,
         "attempt_no": 0,
         "failures": 0,
-        "poisoned": 0,
     }
     insert_rows(Outbox, [row])
 
@@ -338,24 +345,18 @@ def _record_consent(caller: Caller, order: OrderConfirmation) -> "consent_log.Co
     return consent_log.record(caller.tenant, request, caller.actor, at="/consent")
 
 
-def _languages(order: OrderConfirmation, tenant: Tenant) -> list[str]:
+def _languages(order: OrderConfirmation, tenant: Tenant) -> Sequence[str] | Sequence[tuple[str, T]]:
     """The template's own language if one was named, else recipient → its base language → tenant (api.md §5.2)."""
     if order.template_language:
         return [order.template_language]
-    chain: list[str] = []
-    for locale in (order.locale, tenant.locale):
-        if locale:
-            chain += [locale.replace("-", "_"), locale.replace("-", "_").split("_")[0]]
-    return list(dict.fromkeys(chain))
+    return templates.language_chain(order.locale, None, tenant.locale)
 
 
 def _values(order: OrderConfirmation) -> dict[str, str]:
-    """What the templates may use: the order's own facts, and over them whatever the caller said."""
+    """What the templates may use beside the event: the order's own facts, and over them whatever the caller said."""
     values = {"order_id": order.order_id}
     if order.first_name:
         values["first_name"] = order.first_name
-    if order.event is not None:
-        values |= planning.event_values(order.event, order.template_language or order.locale)
     return values | {name: str(value) for name, value in order.variables.items()}
 
 

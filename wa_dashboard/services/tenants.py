@@ -105,10 +105,14 @@ def create_user(tenant: Tenant, email: str, role: str, password: str) -> User:
     check_password(password)
     with tenant_scope(tenant.id), transaction():
         user = _user_with(clean_email(email))
-        if db.session.scalar(select(Membership).where(Membership.user_id == user.id)):
+        member = db.session.scalar(select(Membership).where(Membership.user_id == user.id))
+        if member is not None and user.password_hash:
             raise Conflict(T("%(email)s belongs to this organisation already.", email=user.email), "member_exists")
         user.password_hash = user.password_hash or security.hash_password(password)
-        db.session.add(Membership(id=new_id("mem"), tenant_id=tenant.id, user_id=user.id, role=role))
+        if member is None:
+            db.session.add(Membership(id=new_id("mem"), tenant_id=tenant.id, user_id=user.id, role=role))
+        else:  # an owner who never opened the welcome link
+            member.role = role
         audit.record(tenant.id, "command", "user.created", user.id, role=role)
     return user
 
@@ -206,6 +210,18 @@ def _note_use(key_id: str) -> None:
 def first_account_missing() -> bool:
     """Has nobody ever signed up? (Then the welcome link is what to print.)"""
     return db.session.scalar(select(User.id).where(User.password_hash.is_not(None)).limit(1)) is None
+
+
+def owner_without_password(tenant: Tenant) -> bool:
+    """Has the tenant's owner never opened a welcome link?"""
+    with tenant_scope(tenant.id):
+        wanted = (
+            select(User.password_hash)
+            .join(Membership, Membership.user_id == User.id)
+            .where(Membership.role == "owner", Membership.tenant_id == tenant.id)
+            .order_by(Membership.id)
+        )
+        return db.session.scalars(wanted).first() is None
 
 
 def new_welcome_link(tenant: Tenant) -> str:
