@@ -23,7 +23,7 @@ def test_kill_storm_loses_nothing_and_sends_nothing_twice(
     full: bool,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    count, kills, flushes = (2000, 12, 2) if full else (400, 6, 1)
+    count, kills, flushes = (2000, 12, 2) if full else (300, 6, 1)
     url = fresh_postgres_url if database == "postgresql" else None
     queue = redis.Redis.from_url(valkey_url)
     began = time.monotonic()
@@ -31,7 +31,7 @@ def test_kill_storm_loses_nothing_and_sends_nothing_twice(
     with installation(tmp_path, url, valkey_url, seed=int(time.time()), provider=provider) as storm:
         storm.faults(**FAULTS)
         posting = storm.post_all(count)
-        storm.kill_some(kills, queue.flushall, flushes, pause=count / 400 * 1.6)
+        storm.kill_some(kills, queue.flushall, flushes, pause=count / 300 * 1.6)
         posting.join(240)
         storm.faults()
         count, counts = _settled(storm, count)
