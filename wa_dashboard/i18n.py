@@ -3,7 +3,8 @@
 English stands in the code; Romanian lives in ``wa_dashboard/translations`` as compiled gettext catalogues.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .domain.text import T
 TRANSLATIONS = Path(__file__).resolve().parent / "translations"
 LANGUAGES = ("ro", "en")
 DEFAULT = "en"
+_OF = re.compile(r"%\((\w+)\)s de ")
 
 
 def language_of(locale: str | None) -> str:
@@ -40,4 +42,13 @@ def translate(text: str, locale: str | None = None) -> str:
     code = language_of(locale)
     words = _catalogue(code).gettext(text.msgid)
     params = {name: translate(value, code) if isinstance(value, T) else value for name, value in text.params.items()}
-    return words % params if params else words
+    return _counted(words, params) % params if params else words
+
+
+def _counted(words: str, params: Mapping[str, object]) -> str:
+    """Romanian says „20 de zile”, but „19 zile”: the catalogue holds the form with *de*, which small numbers drop."""
+    return _OF.sub(lambda found: found[0] if _takes_de(params.get(found[1])) else found[0].removesuffix("de "), words)
+
+
+def _takes_de(value: object) -> bool:
+    return not isinstance(value, int) or not (value == 0 or 0 < abs(value) % 100 < 20)

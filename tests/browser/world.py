@@ -18,6 +18,13 @@ from wa_dashboard.services import contacts, lifecycle
 NAMES = ("Ana", "Andrei", "Ioana-Alexandra", "Mihai", "Elena", "Radu", "Maria", "Ștefan", "Irina", "Vlad", "Alina",
          "Tudor", "Cristina Dumitrescu-Văcărescu")  # fmt: skip
 
+REASONS = {
+    Status.QUEUED: "throttled",
+    Status.SKIPPED: "opted_out",
+    Status.CANCELLED: "cancelled_by_user",
+    Status.UNCONFIRMED: "no_receipt",
+}
+
 
 @dataclass(frozen=True)
 class Season:
@@ -72,8 +79,7 @@ def _messages(ready: ReadyTenant, template: Template) -> dict[str, str]:
                 row.charged_micros = 23_900
             if status in (Status.FAILED, Status.DEAD_LETTER):
                 row.error_class, row.error_code, row.error_detail = "recipient", "131026", "Message undeliverable"
-            if status == Status.QUEUED:
-                row.reason = "throttled"
+            row.reason = REASONS.get(status)
             db.session.flush()
             _tell(ready, row)
             ids.setdefault(str(status), row.id)
@@ -82,7 +88,12 @@ def _messages(ready: ReadyTenant, template: Template) -> dict[str, str]:
 
 def _tell(ready: ReadyTenant, row: Message) -> None:
     lifecycle.tell(ready.id, [row.id], "asked", at=row.created_at, detail={"by": "key:key_1"})
-    kinds = {"read": ("sent", "delivered", "read"), "delivered": ("sent", "delivered"), "sent": ("sent",)}
+    kinds = {
+        "read": ("accepted", "sent", "delivered", "read"),
+        "delivered": ("accepted", "sent", "delivered"),
+        "sent": ("accepted", "sent"),
+        "sending": (),  # its try says so
+    }
     for number, kind in enumerate(kinds.get(row.status, (row.status,))):
         at = row.created_at + timedelta(seconds=2 * number + 1)
         facts = {"error_class": row.error_class, "error_code": row.error_code, "reason": row.reason}

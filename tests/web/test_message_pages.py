@@ -13,7 +13,7 @@ from wa_dashboard import clock
 from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.models import Attempt, AuditEntry, Message, Outbox
-from wa_dashboard.services import contacts, invariants
+from wa_dashboard.services import contacts, invariants, lifecycle
 
 
 def send(client, ready, order_id="A-1001", phone=PHONE, name="Ana"):
@@ -40,6 +40,12 @@ class TestList:
         assert "Ana" in found
         assert "Mihai" not in found
         assert "1 message" in found
+
+    def test_the_days_of_a_filter_are_written_as_people_write_them(self, tenant, owner):
+        page = owner.get("/messages?from=2026-11-01&to=nonsense").text
+        chips = page.split('class="chips"')[1].split("</ul>")[0]
+        assert "From: 1 Nov 2026" in chips
+        assert "Until: nonsense" in chips
 
     def test_nobody_elses(self, client, tenant, other_tenant, owner):
         factories.make_template(other_tenant)
@@ -152,6 +158,25 @@ class TestOne:
         assert "Order A-1001" in page
         assert PHONE not in page
         assert "data-poll" in page
+
+    @pytest.mark.parametrize("early", [timedelta(0), timedelta(milliseconds=300), timedelta(seconds=2)])
+    def test_a_receipt_from_another_clock_follows_our_own_line(self, client, tenant, owner, early):
+        """The receipt may be learnt before our sender writes down that the provider took the message."""
+        factories.make_template(tenant)
+        message_id = send(client, tenant)
+        at = clock.now().replace(microsecond=400_000) + timedelta(seconds=10)
+        told = [("read", at - early), ("delivered", at - early), ("sent", at - early), ("accepted", at)]
+        with tenant_scope(tenant.id), transaction():
+            for kind, moment in told:
+                lifecycle.tell(
+                    tenant.id, [message_id], kind, at=moment, attempt_no=1, detail={"provider": "meta_cloud"}
+                )
+        page = owner.get(f"/messages/{message_id}").text
+        story = page.split('class="timeline"')[1].split("</ol>")[0]
+        titles = re.findall(r"<b>([^<]+)</b>", story)
+        first = titles.index("Meta took it")
+        assert titles[first : first + 4] == ["Meta took it", "Sent by WhatsApp", "Arrived on the phone", "Read"]
+        assert "+0 s" not in story
 
     def test_somebody_elses_is_not_there(self, client, tenant, other_tenant, owner):
         factories.make_template(other_tenant)

@@ -1,6 +1,7 @@
 """The overview: ticks that tick themselves, what needs somebody, the numbers and when they are asked for again."""
 
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from sqlalchemy import select
@@ -71,6 +72,19 @@ class TestNumbers:
             "2026-03-27T22:00:00+00:00", "2026-03-28T22:00:00+00:00", "2026-03-29T21:00:00+00:00",
         ]  # fmt: skip
         assert len(starts) == 7
+
+    def test_what_was_not_received_is_one_number_here_there_and_behind_its_link(self, tenant, owner):
+        messages_of(tenant, "failed", "unconfirmed", "dead_letter", "expired", "read", "skipped", "cancelled")
+        messages_of(tenant, "failed", days_ago=8)
+        page = owner.get("/overview").text
+        tile = page.split("Not received</dt>")[1].split("</div>")[0]
+        assert ">4</a>" in tile
+        assert "status=not_received" in tile
+        behind = owner.get(unescape(tile.split('href="')[1].split('"')[0])).text
+        assert "4 messages" in behind
+        assert "4 not received" in behind
+        assert "Status: Not received" in behind
+        assert behind.count('scope="row"') == 4
 
     def test_an_empty_week_divides_by_nothing(self, tenant):
         found = numbers_of(tenant)

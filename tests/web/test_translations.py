@@ -16,6 +16,9 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from wa_dashboard.domain.text import T
+from wa_dashboard.i18n import translate
+
 ROOT = Path(__file__).resolve().parents[2]
 PO = ROOT / "wa_dashboard/translations/ro/LC_MESSAGES/messages.po"
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%%")
@@ -79,6 +82,15 @@ def test_the_compiled_file_is_this_one(catalogue):
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
     assert PO.with_suffix(".mo").read_bytes() == compiled.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "1 zile"), (19, "19 zile"), (20, "20 de zile"), (101, "101 zile"), (119, "119 zile"), (120, "120 de zile")],
+)
+def test_numbers_take_de_as_romanians_say_it(count, said):
+    assert translate(T("%(count)s days before", count=count), "ro") == f"cu {said} înainte"
+    assert translate(T("%(count)s days before", count=count), "en") == f"{count} days before"
 
 
 def _filled(string):

@@ -79,6 +79,8 @@ class Status(StrEnum):
 S = Status
 WAITING = frozenset({S.QUEUED, S.SENDING, S.UNCERTAIN})
 RECEIVED = frozenset({S.DELIVERED, S.READ})
+# Should have arrived and did not, or nobody can say that they did: one number wherever it is shown.
+NOT_RECEIVED = frozenset({S.FAILED, S.UNCONFIRMED, S.DEAD_LETTER, S.EXPIRED})
 
 # What we decide ourselves. What receipts decide is `Rank`: evidence may overrule every one of these.
 MOVES: dict[Status, frozenset[Status]] = {

@@ -14,7 +14,7 @@ from .. import security
 from ..db import db
 from ..domain import rendering
 from ..domain.phone import BadPhone, to_e164
-from ..domain.statuses import Rank, Status
+from ..domain.statuses import NOT_RECEIVED, Rank, Status
 from ..domain.story import sentence
 from ..domain.text import T
 from ..errors import NotFound
@@ -155,8 +155,8 @@ def count(tenant: Tenant, filters: Filters) -> int | None:
 
 
 def totals(tenant: Tenant, filters: Filters) -> Totals:
-    """Count, failures and cost of everything that matches."""
-    bad = Message.status.in_((Status.FAILED, Status.DEAD_LETTER, Status.UNCONFIRMED))
+    """Count, what was not received, and cost of everything that matches."""
+    bad = Message.status.in_(NOT_RECEIVED)
     row = db.session.execute(
         select(
             func.count(Message.id),
@@ -296,7 +296,8 @@ def lines_of(events: Sequence[MessageEvent], attempts: Sequence[Attempt], zone: 
     for attempt in attempts:
         detail = {"number": attempt.attempt_no, "provider": attempt.provider}
         told.append((attempt.started_at, "attempt", attempt.attempt_no, detail))
-    told.sort(key=lambda line: _when(line[0], line[1]))
+    taken = {number: at for at, kind, number, _ in told if kind == "accepted"}
+    told.sort(key=lambda line: _when(line[0], line[1], taken.get(line[2])))
     lines: list[Line] = []
     for at, kind, attempt_no, detail in told:
         gap = max(at - lines[-1].at, timedelta(0)) if lines else None
@@ -304,11 +305,13 @@ def lines_of(events: Sequence[MessageEvent], attempts: Sequence[Attempt], zone: 
     return lines
 
 
-def _when(at: datetime, kind: str) -> tuple[datetime, int]:
-    """Receipts come in whole seconds: within their second they follow what we did, in their own order."""
-    if kind in _RECEIPT_KINDS and at.microsecond == 0:
-        return at + timedelta(microseconds=999_999), _RECEIPT_KINDS[kind]
-    return at, 0
+def _when(at: datetime, kind: str, taken: datetime | None) -> tuple[datetime, int]:
+    """Receipts come in whole seconds, from another clock: within their second they follow what we did, in their own
+    order, and never come before the line that says that the provider took the try (``taken``)."""
+    if kind not in _RECEIPT_KINDS:
+        return at, 0
+    late = at + timedelta(microseconds=999_999) if at.microsecond == 0 else at
+    return max(late, taken or late), _RECEIPT_KINDS[kind]
 
 
 def _webhooks(message_id: str) -> list[Webhook]:

@@ -9,16 +9,14 @@ from sqlalchemy import case, func, select
 
 from .. import clock
 from ..db import db
-from ..domain.statuses import Status
+from ..domain.statuses import NOT_RECEIVED, RECEIVED, Status
 from ..models import ConsentEvent, Message, Tenant
 
 S = Status
 DAYS = 7
 _ON_THE_WAY = frozenset({S.QUEUED, S.SENDING, S.UNCERTAIN, S.ACCEPTED, S.SENT})
-_RECEIVED = frozenset({S.DELIVERED, S.READ})
 _LEFT_US = frozenset({S.ACCEPTED, S.SENT, S.DELIVERED, S.READ, S.FAILED, S.UNCONFIRMED})
 _MAY_COST = frozenset({S.ACCEPTED, S.SENT, S.UNCONFIRMED})  # left, but no price was told yet
-_FAILED = frozenset({S.FAILED, S.UNCONFIRMED, S.DEAD_LETTER, S.EXPIRED})
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,9 @@ def week(tenant: Tenant, live: bool) -> Week:
     cells = _cells(tenant, live, starts)
     return Week(
         sent=_sum(cells, _LEFT_US),
-        delivered=_sum(cells, _RECEIVED),
+        delivered=_sum(cells, RECEIVED),
         read=_sum(cells, {S.READ}),
-        failed=_sum(cells, _FAILED),
+        failed=_sum(cells, NOT_RECEIVED),
         under_way=_sum(cells, _ON_THE_WAY),
         opt_outs=_opt_outs(tenant, starts[0]),
         spent_micros=sum(cell.charged + (cell.estimated if cell.status in _MAY_COST else 0) for cell in cells),
@@ -134,7 +132,7 @@ def _sum(cells: Sequence[_Cell], statuses: frozenset[Status] | set[Status]) -> i
 
 
 def _day(start: datetime, cells: Sequence[_Cell]) -> Day:
-    return Day(start + timedelta(hours=12), _sum(cells, _RECEIVED), _sum(cells, _ON_THE_WAY), _sum(cells, _FAILED))
+    return Day(start + timedelta(hours=12), _sum(cells, RECEIVED), _sum(cells, _ON_THE_WAY), _sum(cells, NOT_RECEIVED))
 
 
 def _sent_between(tenant: Tenant, live: bool, since: datetime, until: datetime) -> int:

@@ -5,7 +5,7 @@ time, and every later reader would get the first reader's language.
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +50,11 @@ def day(value: datetime | None) -> Markup:
     return _time(value, format_date(_local(value), "medium", locale=formats())) if value else escape(NOTHING)
 
 
+def written(value: date) -> str:
+    """A calendar day as plain text: ``1 nov. 2026``."""
+    return str(format_date(value, "medium", locale=formats()))
+
+
 def daynumber(value: datetime | None) -> int:
     """Which day it is in the tenant's zone, to see whether two times share it; 0 for none."""
     return _local(value).toordinal() if value else 0
@@ -78,16 +83,18 @@ def ago(value: datetime | None) -> Markup:
 
 
 def gap(value: timedelta) -> str:
-    """Time between two steps: ``+2 s``, ``+3 min``, ``+1 h 5 min``, ``+2 d``."""
+    """Time between two steps: ``+2 s``, ``+3 min``, ``+1 h 5 min``, ``+2 d``; nothing for less than a second."""
     seconds = int(value.total_seconds())
+    if seconds < 1:
+        return ""
     if seconds < 60:
-        return f"+{max(seconds, 0)} s"
+        return f"+{seconds} s"
     minutes, hours = seconds // 60, seconds // 3600
     if minutes < 60:
         return f"+{minutes} min"
     if hours < 48:
         return f"+{hours} h {minutes % 60} min" if minutes % 60 else f"+{hours} h"
-    return f"+{hours // 24} d"
+    return f"+{hours // 24} {'z' if formats() == 'ro' else 'd'}"
 
 
 def number(value: float | None) -> str:

@@ -4,18 +4,16 @@ English is written in the code; Romanian lives in ``wa_dashboard/translations``.
 (``en_150``: 23/11/2026, 17:05), since CLDR's plain ``en`` is American.
 """
 
-from functools import lru_cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from babel.support import NullTranslations, Translations
 from flask import Flask, Response, has_request_context, request
 from flask_babel import Babel, get_locale
 
 from ..domain.text import T
+from ..i18n import TRANSLATIONS
+from ..i18n import translate as in_language
 from .shell import shell
 
-TRANSLATIONS = Path(__file__).resolve().parents[1] / "translations"
 LANGUAGES = {"ro": "Română", "en": "English"}
 FORMATS = {"ro": "ro", "en": "en_150"}
 COOKIE = "wa_lang"
@@ -46,11 +44,6 @@ def zone() -> ZoneInfo:
     return ZoneInfo(shell().timezone)
 
 
-@lru_cache(maxsize=8)
-def _catalogue(code: str) -> NullTranslations:
-    return Translations.load(str(TRANSLATIONS), [code])
-
-
 def translate(text: str, locale: str | None = None) -> str:
     """``text`` in ``locale`` (``ro``, ``ro-RO``, ``en``…), by default the request's language.
 
@@ -58,10 +51,7 @@ def translate(text: str, locale: str | None = None) -> str:
     """
     if not isinstance(text, T):
         return text
-    code = (locale or language()).replace("_", "-").split("-")[0].lower()
-    words = _catalogue(code).gettext(text.msgid)
-    params = {key: translate(value, code) if isinstance(value, T) else value for key, value in text.params.items()}
-    return words % params if params else words
+    return in_language(text, locale or language())
 
 
 def say(text: object) -> object:

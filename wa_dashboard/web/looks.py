@@ -53,3 +53,21 @@ TEMPLATE_LOOKS = {
         P.DELETED: Look(T("Deleted"), "trash", "off"),
     }.items()
 }
+
+# The technical details of a message: codes of an attempt's outcome, and of a webhook's kind and state.
+OUTCOME_WORDS = {
+    "accepted": T("taken"),
+    "not_sent": T("not sent"),
+    "throttled": T("slowed down"),
+    "rejected": T("refused"),
+    "ambiguous": T("no clear answer"),
+}
+NEWS_WORDS = {
+    "status": T("Receipt"),
+    "inbound": T("Answer"),
+    "applied": T("counted"),
+    "parked": T("waits for its message"),
+    "ignored": T("changes nothing"),
+    "unknown": T("not understood"),
+    "failed": T("could not be read"),
+}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -13,19 +13,21 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
 from ..domain.failures import explain
-from ..domain.statuses import WAITING, MessageType, Status
+from ..domain.statuses import NOT_RECEIVED, WAITING, MessageType, Status
 from ..domain.story import PROVIDERS, in_words
 from ..domain.text import T
 from ..errors import Conflict, Invalid
 from ..services import by_hand, cancelling, templates
 from ..services import messages as read
 from ..services.accounts import settings
-from ..services.messages import Filters, Found, Line, Story
+from ..services.messages import Filters, Found, Story
 from ..services.paging import Place, WrongCursor, read_cursor, write_cursor
 from . import web
 from .access import may, me, requires, say_next
+from .formats import written
 from .htmx import has, render, wants_fragment
-from .looks import MESSAGE_LOOKS
+from .looks import MESSAGE_LOOKS, NEWS_WORDS, OUTCOME_WORDS
+from .steps import steps_of
 
 # Nothing will be charged for these: an estimate would mislead.
 FREE = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED})
@@ -41,6 +43,8 @@ KINDS: dict[str, T] = {
     MessageType.PROMO: T("Offer"),
     MessageType.OTP: T("Code"),
 }
+# Words of the filter that stand for several statuses.
+GROUPS: dict[str, tuple[T, tuple[str, ...]]] = {"not_received": (T("Not received"), tuple(sorted(NOT_RECEIVED)))}
 _ASKED = ("q", "status", "type", "template", "provider", "from", "to", "mode")
 
 
@@ -107,7 +111,7 @@ def _filters(asked: Mapping[str, str]) -> tuple[Filters, dict[str, str]]:
     status = asked.get("status", "")
     kind = asked.get("type", "")
     filters = Filters(
-        status=(status,) if status in set(Status) else (),
+        status=GROUPS[status][1] if status in GROUPS else (status,) if status in set(Status) else (),
         type=(kind,) if kind in KINDS else (),
         template=(asked["template"],) if "template" in asked else (),
         provider=(asked["provider"],) if asked.get("provider") in PROVIDERS else (),
@@ -130,6 +134,14 @@ def _day(asked: Mapping[str, str], name: str, wrong: dict[str, str]) -> date | N
         wrong[name] = T("Write the date as year-month-day, such as 2026-11-23.")
         return None
     return found
+
+
+def _day_in_words(text: str) -> str:
+    """``1 nov. 2026`` for ``2026-11-01``; what is no date stays as it was typed."""
+    try:
+        return written(date.fromisoformat(text))
+    except ValueError:
+        return text
 
 
 def _midnight(day: date) -> datetime:
@@ -167,8 +179,9 @@ def _watch(asked: Mapping[str, str], newest: datetime) -> str:
 def _chips(asked: Mapping[str, str]) -> list[tuple[T, str]]:
     """The filters in force, each with the address of the list without it."""
     said: dict[str, T] = {}
-    if asked.get("status") in MESSAGE_LOOKS:
-        said["status"] = T("Status: %(what)s", what=MESSAGE_LOOKS[asked["status"]].word)
+    words = {key: look.word for key, look in MESSAGE_LOOKS.items()} | {key: word for key, (word, _) in GROUPS.items()}
+    if asked.get("status") in words:
+        said["status"] = T("Status: %(what)s", what=words[asked["status"]])
     if asked.get("type") in KINDS:
         said["type"] = T("Kind: %(what)s", what=KINDS[asked["type"]])
     if "template" in asked:
@@ -176,9 +189,9 @@ def _chips(asked: Mapping[str, str]) -> list[tuple[T, str]]:
     if asked.get("provider") in PROVIDERS:
         said["provider"] = T("Provider: %(what)s", what=PROVIDERS[asked["provider"]])
     if "from" in asked:
-        said["from"] = T("From: %(what)s", what=asked["from"])
+        said["from"] = T("From: %(what)s", what=_day_in_words(asked["from"]))
     if "to" in asked:
-        said["to"] = T("Until: %(what)s", what=asked["to"])
+        said["to"] = T("Until: %(what)s", what=_day_in_words(asked["to"]))
     rest = [(text, {key: value for key, value in asked.items() if key != name}) for name, text in said.items()]
     return [(text, _url(others)) for text, others in rest]
 
@@ -187,7 +200,11 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
     """What the selects offer."""
     names = sorted({template.name for template in templates.listed()})
     return {
-        "statuses": [("", T("All")), *((key, look.word) for key, look in MESSAGE_LOOKS.items())],
+        "statuses": [
+            ("", T("All")),
+            *((key, word) for key, (word, _) in GROUPS.items()),
+            *((key, look.word) for key, look in MESSAGE_LOOKS.items()),
+        ],
         "types": [("", T("All")), *((str(key), word) for key, word in KINDS.items())],
         "template_names": [("", T("All")), *((name, name) for name in names)],
         "providers": [("", T("All")), *PROVIDERS.items()],
@@ -195,63 +212,6 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
 
 
 # --- one message ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """A line of the story, for `components/timeline.html`."""
-
-    title: T
-    icon: str
-    tone: str
-    at: datetime | None
-    gap: timedelta | None = None
-    detail: object = None
-    ahead: bool = False
-
-
-_ICONS: dict[str, tuple[str, str]] = {
-    "created": ("key", "wait"),
-    "asked": ("key", "wait"),
-    "consent": ("shield", "good"),
-    "consent_checked": ("shield", "good"),
-    "queued": ("hourglass", "wait"),
-    "attempt": ("send", "info"),
-    "throttled": ("hourglass", "warn"),
-    "retrying": ("refresh", "warn"),
-    "account_held": ("pause", "warn"),
-    "template_unavailable": ("pause", "warn"),
-    "uncertain": ("help", "warn"),
-    "sent_again": ("refresh", "warn"),
-    "requeued": ("refresh", "info"),
-    "accepted": ("check", "info"),
-    "sent": ("check", "info"),
-    "delivered": ("checks", "good"),
-    "read": ("eye", "good"),
-    "failed": ("x-circle", "bad"),
-    "unconfirmed": ("help", "warn"),
-    "dead_letter": ("alert", "bad"),
-    "skipped": ("skip", "off"),
-    "cancelled": ("ban", "off"),
-    "cancel_requested": ("ban", "warn"),
-    "expired": ("clock", "off"),
-    "charged": ("ticket", "off"),
-}
-# Kinds whose sentence is long: what happened as the title, why and what to do below it.
-_SHORT: dict[str, T] = {
-    "failed": T("Not delivered"),
-    "dead_letter": T("Stuck: we stopped trying"),
-    "retrying": T("Did not get through; it will be tried again by itself"),
-    "skipped": T("Left out"),
-    "cancelled": T("Cancelled before it was sent"),
-}
-_AHEAD: dict[str, tuple[T, ...]] = {
-    Status.QUEUED: (T("Sent by WhatsApp"), T("Arrived on the phone")),
-    Status.SENDING: (T("Sent by WhatsApp"), T("Arrived on the phone")),
-    Status.ACCEPTED: (T("Sent by WhatsApp"), T("Arrived on the phone")),
-    Status.SENT: (T("Arrived on the phone"),),
-    Status.DELIVERED: (T("Read"),),
-}
 
 
 @web.get("/messages/<message_id>")
@@ -277,6 +237,8 @@ def message(message_id: str) -> Response | str:
         can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
         can_send_again=may("send") and by_hand.may_send_again(story.message),
         providers=PROVIDERS,
+        outcomes=OUTCOME_WORDS,
+        news=NEWS_WORDS,
         polls=polls,
         mark=mark,
     )
@@ -310,25 +272,6 @@ def send_message_again(message_id: str) -> AnyResponse:
     except Conflict as problem:
         say_next(problem.detail, "warn")
     return redirect(url_for("web.message", message_id=message_id), code=303)
-
-
-def steps_of(story: Story) -> list[Step]:
-    """The story, and what is still to come if all goes well."""
-    found = [_step(line) for line in story.lines]
-    for text in _AHEAD.get(story.message.status, ()):
-        icon = "eye" if text == "Read" else "checks" if text.startswith("Arrived") else "check"
-        found.append(Step(text, icon, "off", None, ahead=True))
-    return found
-
-
-def _step(line: Line) -> Step:
-    icon, tone = _ICONS.get(line.kind, ("dot", "wait"))
-    title, detail = line.text, None
-    if line.kind in _SHORT and "why" in line.text.params:
-        params = line.text.params
-        title = _SHORT[line.kind]
-        detail = T("%(why)s %(advice)s", **params) if "advice" in params else params["why"]
-    return Step(title, icon, tone, line.at, line.gap, detail)
 
 
 def _trouble(found: Found) -> Any:

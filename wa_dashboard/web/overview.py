@@ -17,6 +17,7 @@ from ..services.week import Week
 from . import web
 from .access import me, requires
 from .htmx import has, mark_of
+from .i18n import zone
 
 MOVING = timedelta(minutes=2)  # so long after the last change the numbers are asked for every five seconds
 WATCHED = timedelta(minutes=20)  # then slowly, and after so long not at all
@@ -96,7 +97,8 @@ def _week() -> dict[str, Any]:
     asked = request.args.get("watched", "")
     watched = int(asked) if asked.isdigit() and len(asked) < 12 else int(clock.now().timestamp())
     poll = _pace(found, watched)
-    return {"week": found, "poll": poll, "watched": watched, "mark": mark_of(found, poll)}
+    since = found.days[0].at.astimezone(zone()).date().isoformat()
+    return {"week": found, "since": since, "poll": poll, "watched": watched, "mark": mark_of(found, poll)}
 
 
 def _pace(found: Week, watched: int) -> str | None:
@@ -169,9 +171,9 @@ def interval_in_words(interval: str) -> T:
     """``D-3`` → three days before; ``H-2`` → hours before; ``D+1`` → after."""
     unit, sign, number = interval[:1], interval[1:2], interval[2:]
     if unit == "H":
-        return T("%(count)s h before", count=number)
+        return T("%(count)s h before", count=int(number))
     if sign == "+":
-        return T("the day after") if number == "1" else T("%(count)s days after", count=number)
+        return T("the day after") if number == "1" else T("%(count)s days after", count=int(number))
     if number == "0":
         return T("the same day")
-    return T("the day before") if number == "1" else T("%(count)s days before", count=number)
+    return T("the day before") if number == "1" else T("%(count)s days before", count=int(number))
