@@ -1,5 +1,6 @@
 """`POST /api/wa/send/confirm`, from outside."""
 
+import pytest
 from flask.testing import FlaskClient
 
 from tests import factories
@@ -162,3 +163,35 @@ def messages_of(client: FlaskClient, tenant: ReadyTenant) -> list[str]:
     answer = client.get(f"/api/wa/messages/{tenant.id}", headers=tenant.headers)
     assert answer.status_code == 200, answer.text
     return [item["id"] for item in reversed(answer.json["data"])]
+
+
+@pytest.mark.parametrize(
+    ("locale", "why", "date"),
+    [
+        ("ro-RO", ["ro is the recipient's language.", "No approved template in: ro_RO."], "4 aprilie 2027, 20:00"),
+        ("en-GB", ["en is the recipient's language.", "No approved template in: en_GB."], "4 April 2027, 20:00"),
+        ("de-DE", ["ro is your organisation's language.", "No approved template in: de_DE, de."], "4 aprilie 2027"),
+        (None, ["ro is your organisation's language."], "4 aprilie 2027, 20:00"),
+    ],
+)
+def test_the_answer_says_whose_language_was_chosen_and_the_date_is_in_it(
+    client: FlaskClient, tenant: ReadyTenant, locale: str | None, why: list[str], date: str
+) -> None:
+    for language in ("ro", "en"):
+        factories.make_template(tenant, language=language, body="{event_name}: {event_date}. {first_name}.")
+    body = factories.order(dry_run=True)
+    body["recipient"].pop("locale", None)
+    body["recipient"] |= {"locale": locale} if locale else {}
+
+    answer = post(client, tenant, body)
+
+    assert answer.json["message"]["template"]["why"] == why
+    assert date in answer.json["preview"]["text"]
+
+
+def test_a_language_asked_for_is_said_to_be(client: FlaskClient, tenant: ReadyTenant) -> None:
+    factories.make_template(tenant)
+
+    answer = post(client, tenant, factories.order(template={"language": "ro"}))
+
+    assert answer.json["message"]["template"]["why"] == ["ro is the language you asked for."]

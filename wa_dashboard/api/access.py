@@ -9,7 +9,7 @@ from flask import g, request
 from .. import clock, errors
 from ..db import tenant_scope
 from ..domain.text import T
-from ..services import tenants
+from ..services import reminders, tenants
 from ..services.tenants import Caller
 from .parsing import Wrong, read_instant
 
@@ -45,6 +45,7 @@ def identify() -> Caller:
 def enter(found: Caller, scope: str | None) -> None:
     """Check what the key may do and open its tenant's scope and clock; `leave` closes them.
 
+    A moved clock first brings what came due by then: the test reminders of the time that passed.
     Raises Forbidden (``scope`` is not the key's, or None: nobody's), NotFound for another's ``{tenantId}``,
     BadRequest ``test_clock_refused``.
     """
@@ -60,6 +61,7 @@ def enter(found: Caller, scope: str | None) -> None:
     stack.enter_context(tenant_scope(found.tenant.id))
     if moved_to is not None:
         stack.enter_context(clock.at(moved_to))
+        reminders.release_test(found.tenant, moved_to)
 
 
 def leave() -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 
 from .. import clock, failpoints, logs
 from ..db import all_tenants, db, end_read, is_unavailable, savepoint, tenant_scope, transaction
+from ..domain.orders import OrderEvent
 from ..domain.statuses import MessageType
 from ..domain.timing import is_open, out_of_quiet_hours, zone_of
 from ..errors import WaError
@@ -18,6 +19,7 @@ from .planning import MIN_LEAD
 log = logs.get(__name__)
 
 BATCH = 100
+MOST_AT_ONCE = 1000  # in one call with a moved clock
 GRACE = timedelta(hours=2)  # so late is still on time
 ON_TIME = timedelta(minutes=10)  # the last minute before quiet hours may be reached a little after it
 AFTERWARDS = timedelta(hours=24)  # how long a word of thanks is worth sending
@@ -51,6 +53,32 @@ def release_due() -> int:
                     _release(row, now)
             failpoints.hit("F12")
         return len(rows)
+
+
+def release_test(tenant: Tenant, until: datetime) -> int:
+    """Let a test tenant's time run up to ``until`` (aware): its test-mode reminders due by then become messages.
+
+    In the tenant's scope. Each is released as of its own ``send_at``, in that order, so that a jump of weeks looks
+    like the weeks; one that stumbled before is tried again as of ``until``. Live reminders are never touched.
+    Returns how many were looked at (decisions.md D8).
+    """
+    due = (
+        Schedule.tenant_id == tenant.id,
+        Schedule.live.is_(False),
+        Schedule.status == "pending",
+        Schedule.send_at <= until,
+    )
+    first = select(Schedule).where(*due).order_by(Schedule.send_at, Schedule.id).limit(MOST_AT_ONCE)
+    if db.session.scalar(select(Schedule.id).where(*due).limit(1)) is None:
+        end_read()
+        return 0
+    with transaction():
+        rows = db.session.scalars(first.with_for_update(skip_locked=True)).all()
+        for row in rows:
+            moment = row.send_at if row.reason is None else until
+            with clock.at(moment):
+                _release(row, moment)
+    return len(rows)
 
 
 def _release(row: Schedule, now: datetime) -> None:
@@ -126,10 +154,14 @@ def _send(row: Schedule, event: Event) -> sending.Sent:
         asked_by=f"schedule:{row.id}",
         template_name=template_for(row.interval),
         order_id=row.order_id,
-        event_ref=event.ref,
+        event=_facts(event),
         expires_at=max(ends, clock.now() + timedelta(minutes=5)),
     )
     return sending.accept(tenant, wish)
+
+
+def _facts(event: Event) -> OrderEvent:
+    return OrderEvent(event.ref, event.name, event.starts_at, event.timezone, event.ends_at, event.venue or {})
 
 
 def template_for(interval: str) -> str:

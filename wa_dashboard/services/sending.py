@@ -171,9 +171,7 @@ def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | No
             "/template", "no_account", T("No sender is connected in this mode. Add one in Settings, or use a test key.")
         )
     try:
-        return templates.choose(
-            tenant, wish.type, wish.live, ids, name=wish.template_name, languages=wish.languages
-        )
+        return templates.choose(tenant, wish.type, wish.live, ids, name=wish.template_name, languages=wish.languages)
     except Invalid:
         if must:
             raise
