@@ -67,6 +67,19 @@ def test_another_body_under_the_key_is_refused_with_what_differs(client: FlaskCl
     assert how_many(Message) == 1
 
 
+def test_two_messages_cancelled_under_one_key_are_two_requests(client: FlaskClient, tenant: ReadyTenant) -> None:
+    factories.make_template(tenant)
+    orders = [post(client, tenant, factories.order(f"A-{number}"), f"key-{number}") for number in range(2)]
+    paths = [f"{order.json['message']['links']['self']}/cancel" for order in orders]
+    headers = tenant.headers | {"Idempotency-Key": "stop"}
+
+    first, other, again = (client.post(path, json={}, headers=headers) for path in (*paths, paths[0]))
+
+    assert (first.status_code, first.json["status"]) == (200, "cancelled")
+    assert (other.status_code, other.json["code"]) == (422, "idempotency_key_reused")
+    assert again.data == first.data
+
+
 def test_the_same_key_for_another_call_is_refused(client: FlaskClient, tenant: ReadyTenant) -> None:
     factories.make_template(tenant)
     sent = post(client, tenant, factories.order(), "key-1")

@@ -29,7 +29,8 @@ def idempotent(view: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
         key = request.headers.get(HEADER)
         if key is None or body().get("dry_run") is True:
             return current_app.make_response(view(**arguments))
-        asked = Once(key, f"{request.method} {request.url_rule}", body(), caller().live)
+        # The path itself, not its rule: two messages cancelled under one key are two requests.
+        asked = Once(key, f"{request.method} {request.path}", body(), caller().live)
         answer = idempotency.remember(
             caller().tenant,
             asked,

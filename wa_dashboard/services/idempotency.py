@@ -43,7 +43,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class Once:
-    """One request under one key. ``route``: method and URL rule; ``live``: which kind of API key asked."""
+    """One request under one key. ``route``: method and path; ``live``: which kind of API key asked."""
 
     key: str
     route: str
