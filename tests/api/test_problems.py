@@ -1,6 +1,7 @@
 """Refusals: RFC 9457 everywhere, in two languages, each code explained on a page of its own."""
 
 import ast
+import io
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,19 @@ def test_an_unforeseen_error_tells_its_number_and_nothing_else(
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
     assert answer.json["request_id"] in answer.json["detail"]
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/wa/send/confirm", "/api/wa/optin", "/api/wa/webhook"])
+def test_a_body_in_pieces_has_the_same_limit(client: FlaskClient, tenant: ReadyTenant, path: str) -> None:
+    """Without a Content-Length: granian says ``wsgi.input_terminated`` and hands the pieces on."""
+    body = io.BytesIO(b'{"order_id":"A-1"}' + b" " * 5 * 1024 * 1024)
+
+    answer = client.post(
+        path,
+        input_stream=body,
+        content_type="application/json",
+        headers=tenant.headers,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert (answer.status_code, answer.json["code"]) == (413, "body_too_large")

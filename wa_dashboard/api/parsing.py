@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from .. import errors
 from ..domain.phone import BadPhone, Phone, to_e164
@@ -39,11 +40,23 @@ def body() -> dict[str, Any]:
     if _BODY not in request.environ:
         if not request.is_json:
             raise errors.UnsupportedMedia(T("Send JSON with the header Content-Type: application/json."))
-        value = read_json(request.get_data())
+        value = read_json(raw_body())
         if not isinstance(value, dict):
             raise _malformed(T("The body must be a JSON object."))
         request.environ[_BODY] = value
     return cast("dict[str, Any]", request.environ[_BODY])
+
+
+def raw_body() -> bytes:
+    """The bytes of the running request. Raises RequestEntityTooLarge, also for a body that came in pieces.
+
+    Of such a body, which has no length to refuse, werkzeug silently returns what the limit lets through.
+    """
+    raw = request.get_data(cache=False)
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(raw) >= limit:
+        raise RequestEntityTooLarge
+    return raw
 
 
 # --- bytes → values ---------------------------------------------------------------------------------------------

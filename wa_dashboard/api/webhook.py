@@ -8,6 +8,7 @@ from ..domain.text import T
 from ..errors import TooLarge
 from ..providers.base import WebhookRequest
 from ..services import intake
+from .parsing import raw_body
 
 blueprint = Blueprint("webhook", __name__)
 
@@ -21,7 +22,7 @@ def receive(account_token: str | None = None) -> Response:
     """
     request.max_content_length = intake.BODY_LIMIT
     try:
-        body = request.get_data(cache=False)
+        body = raw_body()
     except RequestEntityTooLarge as error:
         raise TooLarge(T("A webhook may have at most %(mib)s MiB.", mib=intake.BODY_LIMIT >> 20)) from error
     kept = intake.accept(_as_sent(body), account_token)
