@@ -32,6 +32,7 @@ def test_numbers_as_people_write_them(written: str, country: str | None, e164: s
         ("", "phone_empty"),
         ("   ", "phone_empty"),
         ("0722123456", "phone_missing_plus"),
+        ("+0722123456", "phone_missing_plus"),
         ("abc", "phone_missing_plus"),
         ("+", "phone_not_a_number"),
         ("+abc", "phone_not_a_number"),
@@ -50,7 +51,13 @@ def test_the_reason_has_a_code(written: str, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "guess"), [("0722123456", "+40722123456"), ("40722123456", "+40722123456"), ("12345", None)]
+    ("written", "guess"),
+    [
+        ("0722123456", "+40722123456"),
+        ("+0722123456", "+40722123456"),
+        ("40722123456", "+40722123456"),
+        ("12345", None),
+    ],
 )
 def test_what_was_probably_meant(written: str, guess: str | None) -> None:
     with pytest.raises(BadPhone) as problem:

@@ -41,7 +41,7 @@ def to_e164(text: str, default_country: str | None = None) -> Phone:
         raise BadPhone("phone_empty", T("Give a phone number with + and the country code, such as +40722123456."))
     if written.startswith("00"):
         written = "+" + written[2:]
-    if not written.startswith("+") and default_country is None:
+    if default_country is None and (not written.startswith("+") or written.startswith("+0")):  # no country has a 0
         raise _missing_plus(written)
     try:
         number = phonenumbers.parse(written, default_country)
@@ -86,7 +86,8 @@ def candidates_of(text: str) -> list[str]:
 def _missing_plus(written: str) -> BadPhone:
     for country in ("RO", None):
         try:
-            number = phonenumbers.parse(written if country else "+" + written, country)
+            digits = written.lstrip("+")
+            number = phonenumbers.parse(digits if country else "+" + digits, country)
         except phonenumbers.NumberParseException:
             continue
         if phonenumbers.is_valid_number(number):
