@@ -28,12 +28,13 @@
     ago(root);
     $("[data-focus]", root)?.focus();
   };
-  const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [30, "day"], [12, "month"], [1e9, "year"]];
+  const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [7, "day"], [30 / 7, "week"], [12, "month"], [99, "year"]];
   const ago = (root = document) => all("time[data-rel]", root).forEach((el) => {
     let n = (new Date(el.dateTime) - Date.now()) / 1000;
     for (const [size, unit] of STEPS) {
       if (Math.abs(n) < size) {
-        el.textContent = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" }).format(Math.round(n), unit);
+        n = Math.round(n);
+        el.textContent = new Intl.RelativeTimeFormat($("html").lang, n ? {} : { numeric: "auto" }).format(n, unit);
         break;
       }
       n /= size;

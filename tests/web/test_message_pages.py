@@ -13,7 +13,7 @@ from wa_dashboard import clock
 from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.models import Attempt, AuditEntry, Message, Outbox
-from wa_dashboard.services import contacts, invariants, lifecycle
+from wa_dashboard.services import contacts, invariants, lifecycle, tenants
 
 
 def send(client, ready, order_id="A-1001", phone=PHONE, name="Ana"):
@@ -46,6 +46,18 @@ class TestList:
         chips = page.split('class="chips"')[1].split("</ul>")[0]
         assert "From: 1 Nov 2026" in chips
         assert "Until: nonsense" in chips
+
+    def test_a_live_tenant_is_told_when_it_looks_at_tests(self, tenant, owner):
+        messages_of(tenant, "read")
+        assert "Mode: Test" not in owner.get("/messages?mode=test").text
+        with transaction():
+            tenants.find_tenant(tenant.id).live = True
+            db.session.flush()
+        page = owner.get("/messages?mode=test").text
+        assert "1 message" in page
+        assert "Mode: Test" in page
+        assert 'class="band"' not in page
+        assert "Mode: Test" not in owner.get("/messages").text
 
     def test_nobody_elses(self, client, tenant, other_tenant, owner):
         factories.make_template(other_tenant)

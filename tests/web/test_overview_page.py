@@ -104,6 +104,23 @@ class TestPolling:
         messages_of(tenant, "read")
         assert owner.fragment(url).status_code == 200
 
+    def test_the_whole_page_knows_what_it_shows_too(self, client, tenant, owner):
+        """Every first question carries the mark of what stands on the page, so its answer is 204."""
+        factories.make_template(tenant, status="pending")
+        template = factories.make_template(tenant, name="order_x")
+        (message,) = messages_of(tenant, "sent")
+        with tenant_scope(tenant.id), transaction():
+            approval = db.session.scalars(select(TemplateApproval).where(TemplateApproval.template_id == template.id))
+            approval.one().status = "pending"
+            db.session.flush()
+        for url in ("/overview", f"/messages/{message}", "/templates", f"/templates/{template.id}"):
+            page = owner.get(url).text
+            asked = [
+                unescape(part.split('"')[0]) for part in page.split('hx-get="')[1:] if "have=" in part.split('"')[0]
+            ]
+            assert asked, url
+            assert [owner.fragment(each).status_code for each in asked] == [204] * len(asked), asked
+
     def test_it_slows_down_when_nothing_moves_and_ends_when_nobody_looks(self, tenant, owner):
         messages_of(tenant, "read", days_ago=1)
         now = int(clock.now().timestamp())
@@ -268,7 +285,10 @@ class TestSendTest:
         answer = self.send(owner)
         assert answer.status_code == 422
         assert 'id="mine-error"' in answer.text
-        assert owner.get("/phone").status_code == 403
+        phone = owner.get("/phone")
+        assert phone.status_code == 403
+        assert "This page exists in test mode only." in phone.text
+        assert "role" not in phone.text.split("<main")[1].split("</main>")[0].replace('role="', "")
 
 
 def test_the_connect_page_shows_this_installations_addresses(app, tenant, other_tenant, owner):

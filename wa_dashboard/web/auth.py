@@ -140,4 +140,4 @@ def _by_field(problem: WaError) -> dict[str, str]:
 @web.errorhandler(WaError)
 def refused(problem: WaError) -> Response:
     """A refusal that no view turned into something better."""
-    return error_page(problem.status, description=translate(problem.detail))
+    return error_page(problem.status, description=translate(problem.detail), said=translate(problem.detail))

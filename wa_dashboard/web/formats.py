@@ -79,7 +79,8 @@ def ago(value: datetime | None) -> Markup:
     """``acum 3 minute`` · ``3 minutes ago``, the exact time on hover; app.js keeps it fresh."""
     if value is None:
         return escape(NOTHING)
-    return _time(value, format_timedelta(value - now(), add_direction=True, locale=formats()), relative=True)
+    shown = format_timedelta(value - now(), threshold=1, add_direction=True, locale=formats())
+    return _time(value, shown, relative=True)
 
 
 def gap(value: timedelta) -> str:

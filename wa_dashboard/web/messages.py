@@ -192,6 +192,8 @@ def _chips(asked: Mapping[str, str]) -> list[tuple[T, str]]:
         said["from"] = T("From: %(what)s", what=_day_in_words(asked["from"]))
     if "to" in asked:
         said["to"] = T("Until: %(what)s", what=_day_in_words(asked["to"]))
+    if asked.get("mode") == "test" and me().tenant.live:
+        said["mode"] = T("Mode: %(what)s", what=T("Test"))
     rest = [(text, {key: value for key, value in asked.items() if key != name}) for name, text in said.items()]
     return [(text, _url(others)) for text, others in rest]
 
@@ -240,7 +242,7 @@ def message(message_id: str) -> Response | str:
         outcomes=OUTCOME_WORDS,
         news=NEWS_WORDS,
         polls=polls,
-        mark=mark,
+        seen=mark,
     )
 
 

@@ -73,7 +73,7 @@ def overview() -> str:
 def overview_numbers() -> Response | str:
     """The week's numbers alone; 204 while they are what the page shows already."""
     context = _week()
-    if has(context["mark"]):
+    if has(context["seen"]):
         return Response(status=204)
     return render_template("overview/numbers.html", swapped=True, **context)
 
@@ -98,7 +98,7 @@ def _week() -> dict[str, Any]:
     watched = int(asked) if asked.isdigit() and len(asked) < 12 else int(clock.now().timestamp())
     poll = _pace(found, watched)
     since = found.days[0].at.astimezone(zone()).date().isoformat()
-    return {"week": found, "since": since, "poll": poll, "watched": watched, "mark": mark_of(found, poll)}
+    return {"week": found, "since": since, "poll": poll, "watched": watched, "seen": mark_of(found, poll)}
 
 
 def _pace(found: Week, watched: int) -> str | None:

@@ -85,7 +85,7 @@ def templates() -> Response | str:
         groups=groups,
         kinds=KINDS,
         language_names=LANGUAGE_NAMES,
-        mark=mark,
+        seen=mark,
         poll="every 5s, wake" if any(row.status in _PENDING for row in rows) else None,
         rate=texts.approval_rate(),
     )
@@ -136,7 +136,7 @@ def template(template_id: str) -> Response | str:
         samples=_samples(found),
         outdated=newest[found.language].id if newest[found.language].id != found.id else None,
         can_submit=_can_submit(found, approvals),
-        mark=mark,
+        seen=mark,
         poll="every 3s, wake" if any(approval.status in _PENDING for approval in approvals) else None,
     )
 

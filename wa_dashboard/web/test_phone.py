@@ -50,7 +50,7 @@ def phone_of(contact_id: str) -> Response | str:
     context = _thread(person)
     if not wants_fragment():
         return render_template("test_phone/show.html", people=phone.people(me().tenant), now=clock.now(), **context)
-    if has(context["mark"]):
+    if has(context["seen"]):
         return Response(status=204)
     return render_template("test_phone/thread.html", swapped=True, **context)
 
@@ -103,7 +103,7 @@ def _thread(person: Contact, problem: str | None = None) -> dict[str, Any]:
         "last_said": history[-1] if history else None,
         "poll": poll,
         "watched": watched,
-        "mark": mark_of(seen),
+        "seen": mark_of(seen),
     }
 
 
