@@ -427,9 +427,19 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(shell: Shell, variable: s
     done = shell.run("invariants", "--json", **{variable: value})
 
     assert done.returncode == 1
-    assert done.stdout == ""
     (said,) = done.stderr.strip().splitlines()
     assert variable in said
+    assert json.loads(done.stdout) == {"error": {"code": "wrong_setting", "detail": said, "errors": []}}
+    assert shell.run("invariants", **{variable: value}).stdout == ""
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["--tenant"], ["stray"], []])
+def test_a_wrong_call_is_json_too(shell: Shell, words: list[str]) -> None:
+    done = shell.run("api-key-create", "--json", *words)
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "wrong_usage"
+    assert "Error: " in done.stderr
 
 
 @pytest.mark.parametrize("flask", [False, True], ids=["app.py", "flask"])

@@ -86,18 +86,23 @@ def _fail(facts: Mapping[str, Any], sentence: str, as_json: bool) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; returns its exit code. A wrong setting is one sentence on stderr and 1."""
+    """Run one command; returns its exit code. A wrong setting is one sentence on stderr and 1.
+
+    With ``--json`` a setting or a call that is wrong is a JSON object on stdout too.
+    """
     from .factory import create_app
 
     try:
         app = create_app(Settings.from_env())
     except (ConfigError, OSError) as error:
+        _say_in_json(argv, "wrong_setting", str(error))
         click.echo(str(error), err=True)
         return 1
     with app.app_context():
         try:
             commands.main(args=argv, prog_name="python3 app.py", standalone_mode=False)
         except click.ClickException as problem:
+            _say_in_json(argv, "wrong_usage", problem.format_message())
             problem.show()
             return problem.exit_code
         except click.exceptions.Abort:
@@ -105,6 +110,11 @@ def main(argv: list[str]) -> int:
         except SystemExit as ending:
             return int(ending.code or 0)
     return 0
+
+
+def _say_in_json(argv: Sequence[str], code: str, sentence: str) -> None:
+    if "--json" in argv:
+        click.echo(json.dumps({"error": {"code": code, "detail": sentence, "errors": []}}, ensure_ascii=False))
 
 
 def register(app: Flask) -> None:

@@ -136,6 +136,9 @@ class Gate:
         try:
             self._application = load()
             self._loaded.set()
+        except ConfigError as problem:
+            print(problem, file=sys.stderr, flush=True)  # noqa: T201 — the operator's terminal
+            os._exit(1)
         except BaseException:  # noqa: BLE001 — whatever it is, the process must not live on without its application
             traceback.print_exc()
             sys.stderr.flush()

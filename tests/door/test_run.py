@@ -162,6 +162,11 @@ def test_a_wrong_value_or_a_stray_word_is_one_sentence(place, command):
     assert "takes no arguments, not --prot 9" in _refusal(place, command, "--prot", "9")
 
 
+@pytest.mark.parametrize(("variable", "value"), [("WA_FAILPOINTS", "F1=explode"), ("WA_PACE", "leese=1")])
+def test_what_only_the_application_can_judge_is_one_sentence_too(place, variable, value):
+    assert _refusal(place, "web", **{variable: value}).startswith(variable)
+
+
 def test_a_data_folder_that_cannot_be_made_is_one_sentence(place, tmp_path):
     (tmp_path / "file").touch()
     sentence = _refusal(place, "run", WA_DATA_DIR=str(tmp_path / "file" / "x"))
