@@ -85,6 +85,7 @@ def test_a_dry_run_shows_the_message_and_stores_nothing(client: FlaskClient, ten
 
     assert answer.status_code == 200, answer.text
     assert answer.json["would_send"] is True
+    assert answer.json["lint"]["ok"] is True
     assert answer.json["preview"]["text"] == "Bună, Ana! Comanda A-1001 pentru Hamlet este confirmată. Mulțumim."
     assert answer.json["message"]["id"] is None
     assert afterwards.status_code == 202
@@ -195,3 +196,12 @@ def test_a_language_asked_for_is_said_to_be(client: FlaskClient, tenant: ReadyTe
     answer = post(client, tenant, factories.order(template={"language": "ro"}))
 
     assert answer.json["message"]["template"]["why"] == ["ro is the language you asked for."]
+
+
+def test_a_dry_run_tells_what_is_wrong_with_the_template(client: FlaskClient, tenant: ReadyTenant) -> None:
+    factories.make_template(tenant, body="{first_name}, comanda {order_id} este confirmată. Mulțumim.")
+
+    lint = post(client, tenant, factories.order(dry_run=True)).json["lint"]
+
+    assert lint["ok"] is False
+    assert "T005" in [finding["rule"] for finding in lint["findings"]]

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from ..domain.lint import lint
 from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
 from ..domain.statuses import Status
 from ..domain.text import T
 from ..errors import Invalid
-from ..services import messages, sending
+from ..services import messages, sending, templates
 from ..services.sending import Sent
 from .access import caller, requires
 from .idempotency import idempotent
@@ -30,6 +31,7 @@ from .parsing import (
     instant_in,
     parse,
 )
+from .templates import lint_of
 from .writing import amount, answer, instant, said
 
 MOST_VARIABLES = 60
@@ -201,6 +203,7 @@ def _rehearsed(sent: Sent, to: str) -> dict[str, Any]:
         "dry_run": True,
         "would_send": not (sent.duplicate or sent.refusal),
         "preview": bubble_of(sent.rendered),
+        "lint": lint_of(lint(templates.text_of(sent.choice.template))) if sent.choice else None,
     }
 
 

@@ -184,7 +184,7 @@ def _line(
         "buttons": template.buttons,
         "examples": template.examples,
         "ttl_seconds": template.ttl_seconds,
-        "lint": {"ok": not has_errors(findings), "findings": [_finding(finding) for finding in findings]},
+        "lint": lint_of(findings),
         "category_advice": _advice(text),
         "variables": [
             {"name": name, "where": where, "type": "text", "default": None}
@@ -196,6 +196,11 @@ def _line(
         "updated_at": _instant(template.updated_at),
         "links": {"self": f"/api/wa/templates/{template.id}"},
     }
+
+
+def lint_of(findings: list[LintFinding]) -> dict[str, Any]:
+    """What the lint says of a template, in the caller's language."""
+    return {"ok": not has_errors(findings), "findings": [_finding(finding) for finding in findings]}
 
 
 def _approval(row: TemplateApproval, account: ProviderAccount) -> dict[str, Any]:
