@@ -170,10 +170,10 @@ class TestStories:
         page.fill("#password", PASSWORD)
         page.get_by_role("button", name="Arată").click()
         assert page.locator("#password").get_attribute("type") == "text"
-        page.get_by_role("button", name="Fă contul").click()
+        page.get_by_role("button", name="Creează contul").click()
         page.wait_for_url("**/overview")
         assert page.get_by_role("heading", level=1).inner_text() == "Prezentare"
-        page.get_by_role("link", name="Trimite o probă").click()
+        page.get_by_role("link", name="Trimite un mesaj de probă").click()
         page.get_by_role("button", name="Trimite un mesaj").click()
         page.wait_for_url("**/messages/msg_*")
         badge = page.locator("#story header .badge")
@@ -233,7 +233,7 @@ class TestStories:
         expect(page.locator("#thread .bubble")).to_have_count(2)
         until(lambda: (work(), page.wait_for_timeout(300), page.locator("#consent .badge.bad").count() == 2)[2], 25)
         assert "Nu, dezabonat" in page.locator("#consent").inner_text()
-        field = page.get_by_label("Răspunde ca un cumpărător")
+        field = page.get_by_label("Răspunde în locul cumpărătorului")
         field.fill("Mulțumesc *mult*")
         field.press("Enter")
         expect(page.locator("#thread .bubble")).to_have_count(3)
