@@ -16,14 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
+_given: set[int] = set()
 DOOR = Path(__file__).resolve().parents[2] / "app.py"
 
 
 def free_port() -> int:
     """A port nobody listens on, below those the kernel lends to outgoing connections: one of these could take it
-    while its owner is being started again."""
+    while its owner is being started again. Never the same one twice."""
     while True:
         port = random.randint(20_000, 32_000)
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -167,9 +167,9 @@ def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | No
     """The template to use; for somebody who gets nothing it may be missing."""
     ids = [account.id for account in accounts.accounts_of(tenant, wish.live)]
     if not ids and must:
-        raise invalid(
-            "/template", "no_account", T("No sender is connected in this mode. Add one in Settings, or use a test key.")
-        )
+        live = T("No live sender is connected. Add one with python3 app.py account-create, or use a test key.")
+        rehearsal = T("No test sender is connected. Add one with python3 app.py account-create.")
+        raise invalid("/template", "no_account", live if wish.live else rehearsal)
     try:
         return templates.choose(tenant, wish.type, wish.live, ids, name=wish.template_name, languages=wish.languages)
     except Invalid:
