@@ -120,10 +120,6 @@ db = SQLAlchemy(model_class=Base, session_options={"class_": TenantSession, "exp
 # --- whose rows -------------------------------------------------------------------------------------------------
 
 
-def current_scope() -> str | None:
-    return _scope.get()
-
-
 @contextmanager
 def tenant_scope(tenant_id: str) -> Iterator[None]:
     """Inside the block only this tenant's rows exist. Never nests in another tenant's block."""

@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import select
 
 from .. import clock, queues
-from ..db import db, db_now, insert_rows, transaction
+from ..db import db, transaction
 from ..domain.consent import IN, UNKNOWN, Source
 from ..domain.orders import OrderConfirmation
 from ..domain.phone import Phone
-from ..domain.statuses import PRIORITY, Lane, MessageType, Purpose, Status
+from ..domain.statuses import MessageType, Purpose, Status
 from ..domain.text import T
 from ..errors import Conflict, Invalid, NotFound
-from ..models import Message, Outbox, Tenant
+from ..models import Message, Tenant
 from . import accounts, audit, consent_log, contacts, lifecycle, sending, templates
 from .tenants import Caller, SignedIn
 
@@ -126,19 +126,4 @@ def _queue(message: Message) -> None:
         "error_detail": None,
     }
     lifecycle.move(message.tenant_id, [message.id], Status.QUEUED, "requeued", **changes)
-    row = {
-        "message_id": message.id,
-        "tenant_id": message.tenant_id,
-        "contact_id": message.contact_id,
-        "purpose": message.purpose,
-        "account_id": message.account_id,
-        "live": message.live,
-        "priority": PRIORITY[Lane(message.lane)],
-        "policy": message.policy,
-        "state": "queued",
-        "next_at": db_now(),
-        "expires_at": db_now(life),
-        "attempt_no": message.attempts,
-        "failures": 0,
-    }
-    insert_rows(Outbox, [row], once=["message_id"])
+    lifecycle.put_in_outbox(message, life)

@@ -14,7 +14,7 @@ from .. import clock
 from ..db import db, db_now, insert_rows
 from ..domain import pricing
 from ..domain.ids import new_id
-from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, Status, best_of, sources_of
+from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
 from ..logs import mask_text
 from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
@@ -81,6 +81,26 @@ def annotate(message_ids: Sequence[str], **values: Any) -> None:
             update(Message).where(Message.id.in_(message_ids)).values(updated_at=clock.now(), **values),
             execution_options={"synchronize_session": False},
         )
+
+
+def put_in_outbox(message: Message, life_s: float | None) -> None:
+    """The message, whose account is chosen, is ours to send now and for ``life_s`` seconds (None: without end)."""
+    row = {
+        "message_id": message.id,
+        "tenant_id": message.tenant_id,
+        "contact_id": message.contact_id,
+        "purpose": message.purpose,
+        "account_id": message.account_id,
+        "live": message.live,
+        "priority": PRIORITY[Lane(message.lane)],
+        "policy": message.policy,
+        "state": "queued",
+        "next_at": db_now(),
+        "expires_at": db_now(life_s) if life_s is not None else None,
+        "attempt_no": message.attempts,
+        "failures": 0,
+    }
+    insert_rows(Outbox, [row], once=["message_id"])
 
 
 def drop_from_outbox(message_ids: Collection[str]) -> None:

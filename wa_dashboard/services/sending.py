@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import func, select
 
 from .. import clock, queues
-from ..db import db, db_now, insert_rows, savepoint, transaction
+from ..db import db, insert_rows, savepoint, transaction
 from ..domain import pricing, rendering
 from ..domain.consent import Refusal
 from ..domain.ids import new_id
 from ..domain.orders import OrderConfirmation, OrderEvent
-from ..domain.statuses import LANE_OF, POLICY_OF, PRIORITY, PURPOSE_OF, Lane, MessageType, Status
+from ..domain.statuses import LANE_OF, POLICY_OF, PURPOSE_OF, MessageType, Status
 from ..domain.text import T
 from ..errors import Finding, Invalid, invalid
-from ..models import Contact, Message, Outbox, ProviderAccount, Tenant
+from ..models import Contact, Message, ProviderAccount, Tenant
 from . import accounts, audit, consent_log, contacts, idempotency, lifecycle, planning, templates
 from .tenants import Caller
 
@@ -158,7 +158,8 @@ def accept(tenant: Tenant, wish: Wish) -> Sent:
     if refusal is not None:
         lifecycle.tell(tenant.id, [message.id], "skipped", detail={"reason": refusal.reason, **refusal.detail})
     elif account is not None:
-        _put_in_outbox(message, account)
+        life = (message.expires_at - message.created_at).total_seconds() if message.expires_at else None
+        lifecycle.put_in_outbox(message, life)
         queues.wake_lane(account.id)
     return Sent(message, refusal=refusal, choice=choice, rendered=bubble, price=price)
 
@@ -269,26 +270,6 @@ def _expiry(wish: Wish, now: datetime) -> datetime:
     if wish.expires_at is not None and wish.expires_at <= now:
         raise invalid("/expires_at", "expires_in_past", T("expires_at has passed: nothing could be sent in time."))
     return wish.expires_at or now + LIFE[wish.type]
-
-
-def _put_in_outbox(message: Message, account: ProviderAccount) -> None:
-    life = (message.expires_at - message.created_at).total_seconds() if message.expires_at else None
-    row = {
-        "message_id": message.id,
-        "tenant_id": message.tenant_id,
-        "contact_id": message.contact_id,
-        "purpose": message.purpose,
-        "account_id": account.id,
-        "live": message.live,
-        "priority": PRIORITY[Lane(message.lane)],
-        "policy": message.policy,
-        "state": "queued",
-        "next_at": db_now(),
-        "expires_at": db_now(life) if life is not None else None,
-        "attempt_no": 0,
-        "failures": 0,
-    }
-    insert_rows(Outbox, [row])
 
 
 # --- orders -----------------------------------------------------------------------------------------------------
