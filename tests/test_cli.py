@@ -19,6 +19,7 @@ import requests
 
 from tests.support.servers import DOOR, app_process, clean_environ, free_port, wait_until
 from wa_dashboard import cli, queues, security
+from wa_dashboard.services import checkup
 
 META = {
     "phone_number_id": "106540352242922",
@@ -133,7 +134,7 @@ def _answers(port: int) -> bool:
 
 
 def test_upgrade_begins_from_nothing_and_then_keeps_a_copy(shell: Shell) -> None:
-    assert shell.upgraded == {"backup": None, "from": None, "to": "0001"}
+    assert shell.upgraded == {"backup": None, "from": None, "to": checkup.newest_migration()}
 
     again = shell.ask("upgrade")
 

@@ -1,8 +1,8 @@
 """Tables, their keys, and properties of a row by itself."""
 
-from .accounts import AccountRef, ProviderAccount
+from .accounts import AccountEvent, AccountRef, Breaker, ProviderAccount
 from .contacts import ChainHead, ConsentEvent, Contact, OptIn
-from .messages import Attempt, Message, MessageEvent, Outbox
+from .messages import Attempt, Message, MessageEvent, Outbox, Problem
 from .operations import AuditEntry, Heartbeat, IdempotencyKey, InstanceFact, RateBucket
 from .schedules import Event, Schedule
 from .templates import Template, TemplateApproval, TemplateEvent
@@ -10,8 +10,8 @@ from .tenants import ApiKey, Membership, SignInLink, Tenant, User, UserSession
 from .webhooks import WebhookEvent, WebhookItem
 
 __all__ = [
-    "AccountRef", "ApiKey", "Attempt", "AuditEntry", "ChainHead", "ConsentEvent", "Contact", "Event", "Heartbeat",
-    "IdempotencyKey", "InstanceFact", "Membership", "Message", "MessageEvent", "OptIn", "Outbox", "ProviderAccount",
-    "RateBucket", "Schedule", "SignInLink", "Template", "TemplateApproval", "TemplateEvent", "Tenant", "User",
-    "UserSession", "WebhookEvent", "WebhookItem",
+    "AccountEvent", "AccountRef", "ApiKey", "Attempt", "AuditEntry", "Breaker", "ChainHead", "ConsentEvent", "Contact",
+    "Event", "Heartbeat", "IdempotencyKey", "InstanceFact", "Membership", "Message", "MessageEvent", "OptIn", "Outbox",
+    "Problem", "ProviderAccount", "RateBucket", "Schedule", "SignInLink", "Template", "TemplateApproval",
+    "TemplateEvent", "Tenant", "User", "UserSession", "WebhookEvent", "WebhookItem",
 ]  # fmt: skip

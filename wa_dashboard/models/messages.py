@@ -125,7 +125,8 @@ class Outbox(TenantRow):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     attempt_no: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
-    lease_token: Mapped[str | None] = mapped_column(String(40))
+    template_id: Mapped[str | None] = mapped_column(String(40))
+    lease_token: Mapped[str | None] = mapped_column(String(64))  # the journal of who holds it, and a number
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime())
     uncertain_since: Mapped[datetime | None] = mapped_column(UtcDateTime())
     asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())  # when the provider was last asked about a doubt
@@ -174,3 +175,25 @@ class MessageEvent(TenantRow):
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime())
     attempt_no: Mapped[int | None]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Problem(TenantRow):
+    """A message that ended badly and waits for a person's decision. Goes when the message moves on.
+
+    ``cause`` groups them (domain.failures); ``closed_at`` puts it into the archive with a note.
+    """
+
+    __tablename__ = "wa_problems"
+    __table_args__ = (
+        Index("ix_wa_problems_open", "tenant_id", "live", "closed_at", "cause", "at"),
+        belongs_to("wa_messages", "message_id"),
+    )
+
+    message_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    live: Mapped[bool]
+    cause: Mapped[str] = mapped_column(String(64))
+    account_id: Mapped[str | None] = mapped_column(String(40))
+    at: Mapped[datetime] = mapped_column(UtcDateTime())
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    closed_by: Mapped[str | None] = mapped_column(String(60))
+    closed_note: Mapped[str | None] = mapped_column(String(500))

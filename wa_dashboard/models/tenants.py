@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Row, TenantRow, UtcDateTime
@@ -31,6 +31,7 @@ class Tenant(Made, Row):
     quiet_from: Mapped[str] = mapped_column(String(5), default="21:00")
     quiet_to: Mapped[str] = mapped_column(String(5), default="08:00")
     cost_tracking: Mapped[bool] = mapped_column(default=True)
+    failover: Mapped[bool] = mapped_column(default=True, server_default=true())
     retention_days: Mapped[int] = mapped_column(default=180)
     index_pepper_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     index_pepper = Sealed()  # hexadecimal; makes this tenant's blind indexes differ from every other's

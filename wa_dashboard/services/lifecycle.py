@@ -91,6 +91,7 @@ def put_in_outbox(message: Message, life_s: float | None) -> None:
         "contact_id": message.contact_id,
         "purpose": message.purpose,
         "account_id": message.account_id,
+        "template_id": message.template_id,
         "live": message.live,
         "priority": PRIORITY[Lane(message.lane)],
         "policy": message.policy,
