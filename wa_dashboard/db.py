@@ -3,6 +3,7 @@
 Nothing outside this file commits, writes raw SQL, or asks which database it talks to.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,21 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy import BigInteger, DateTime, Engine, MetaData, String, event, inspect, select
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Engine,
+    FromClause,
+    MetaData,
+    String,
+    bindparam,
+    column,
+    event,
+    func,
+    inspect,
+    select,
+    type_coerce,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -317,6 +332,21 @@ def upsert(model: type[Base], row: Mapping[str, Any], *, key: Sequence[str], upd
         index_elements=list(key), set_={column: statement.excluded[column] for column in update}
     )
     db.session.execute(statement, [dict(row)] if plain else None, execution_options={"wa_checked": True})
+
+
+def listed(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> FromClause:
+    """A table of the values given, column by column, to update or join from: one parameter however many rows."""
+    if is_postgresql():
+        arrays = [bindparam(None, list(values), type_=postgresql.ARRAY(kind)) for kind, values in columns.values()]
+        named = [column(key, kind) for key, (kind, _) in columns.items()]
+        return func.unnest(*arrays).table_valued(*named, name=name).render_derived()
+    rows = json.dumps(list(zip(*(values for _, values in columns.values()), strict=True)))
+    each = func.json_each(rows).table_valued("value", name=f"{name}_rows")
+    picked = [
+        type_coerce(func.json_extract(each.c.value, f"$[{at}]"), kind).label(key)
+        for at, (key, (kind, _)) in enumerate(columns.items())
+    ]
+    return select(*picked).subquery(name)
 
 
 def wait_for_locks(seconds: float) -> None:

@@ -3,15 +3,19 @@
 A wake-up may be lost, doubled or late; the tick finds the same work in the database (decisions.md D3).
 """
 
+import asyncio
 import time
+from contextlib import suppress
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import redis
+import redis.asyncio
 from flask import current_app
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, Worker
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
@@ -22,10 +26,29 @@ from .db import on_commit
 log = logs.get(__name__)
 
 QUEUE = "wa"
+SEND_QUEUE = "wa-send"  # apart, since a worker that sends stays with it for long
 PATIENCE_S = 0.25  # the most a caller may ever wait for Redis
 _FULL = 64  # so many wake-ups waiting say enough
 _QUIET_S = 60.0
 _AWAY_S = 2.0
+
+_WAKES, _DRAINERS = "wa:wakes", "wa:drainers"
+_ALIVE_MS = 3000  # a drainer that has not said so for longer is gone
+
+# KEYS: flag, wakes, drainers. ARGV: lane, alive (ms). 2: somebody will look anyway; 1: said to one who lingers;
+# 0: nobody is there.
+_WAKE = """
+if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', 1500) then return 2 end
+local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[2])
+if redis.call('ZCARD', KEYS[3]) == 0 then return 0 end
+redis.call('RPUSH', KEYS[2], ARGV[1]); redis.call('LTRIM', KEYS[2], -1000, -1); redis.call('PEXPIRE', KEYS[2], 60000)
+return 1
+"""
+_HERE = """
+local t = redis.call('TIME')
+redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1]); redis.call('PEXPIRE', KEYS[1], 60000)
+"""
 
 _last_warning = 0.0
 _away_until = 0.0
@@ -120,12 +143,11 @@ def _push(job: Job, lane: str) -> bool:
         return False
     try:
         connection = client()
-        flag = f"wa:awake:{job.name.lower()}:{lane}"
-        if not connection.set(flag, "1", nx=True, px=1500):
-            return True
-        queue = WakeQueue(connection=connection)
-        if connection.llen(queue.key) < _FULL:
-            queue.enqueue(str(job), lane, ttl=60, result_ttl=0, failure_ttl=600, job_timeout=90)
+        if job is Job.DRAIN:
+            if not connection.eval(_WAKE, 3, _flag(job, lane), _WAKES, _DRAINERS, lane, _ALIVE_MS):
+                _enqueue(connection, job, lane)
+        elif connection.set(_flag(job, lane), "1", nx=True, px=1500):
+            _enqueue(connection, job, lane)
         return True
     except (redis.RedisError, OSError) as error:
         _away_until = time.monotonic() + _AWAY_S
@@ -133,10 +155,68 @@ def _push(job: Job, lane: str) -> bool:
         return False
 
 
+def _flag(job: Job, lane: str) -> str:
+    return f"wa:awake:{job.name.lower()}:{lane}"
+
+
+def _enqueue(connection: redis.Redis, job: Job, lane: str) -> None:
+    queue = WakeQueue(SEND_QUEUE if job is Job.DRAIN else QUEUE, connection=connection)
+    if connection.llen(queue.key) < _FULL:
+        queue.enqueue(str(job), lane, ttl=60, result_ttl=0, failure_ttl=600, job_timeout=90)
+
+
+def keep_drainers() -> None:
+    """See that every worker that can send lingers, ready within milliseconds. Never raises."""
+    try:
+        connection = client()
+        queue = WakeQueue(SEND_QUEUE, connection=connection)
+        seconds, micros = connection.time()
+        alive = connection.zcount(_DRAINERS, seconds * 1000 + micros // 1000 - _ALIVE_MS, "+inf")
+        missing = Worker.count(connection=connection, queue=queue) - int(alive) - connection.llen(queue.key)
+        for _ in range(missing):
+            _enqueue(connection, Job.DRAIN, "")
+    except (redis.RedisError, OSError) as error:
+        _warn(error)
+
+
+class Ears:
+    """Wake-ups of lanes, for a drainer that lingers. An async context manager; a Redis that is away is silence."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        settings: Settings = current_app.extensions["wa_settings"]
+        self._client = redis.asyncio.Redis.from_url(
+            settings.redis_url, socket_timeout=5, socket_connect_timeout=PATIENCE_S, retry=AsyncRetry(NoBackoff(), 0)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(redis.RedisError, OSError):  # else it is forgotten by itself
+            await self._client.zrem(_DRAINERS, self._name)
+        await self._client.aclose()
+
+    async def next(self) -> str | None:
+        """The next lane somebody woke; None after a second without any."""
+        try:
+            await self._client.eval(_HERE, 1, _DRAINERS, self._name)
+            heard = await self._client.blpop([_WAKES], timeout=1)
+            if heard is None:
+                return None
+            lane = bytes(heard[1]).decode()
+            await self._client.delete(_flag(Job.DRAIN, lane))
+            return lane
+        except (redis.RedisError, OSError) as error:
+            _warn(error)
+            await asyncio.sleep(1)
+            return None
+
+
 def awake(job: Job, lane: str) -> None:
     """A worker has begun to look: from now on new work needs a new wake-up."""
     try:
-        client().delete(f"wa:awake:{job.name.lower()}:{lane}")
+        client().delete(_flag(job, lane))
     except (redis.RedisError, OSError) as error:
         _warn(error)
 

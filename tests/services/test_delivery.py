@@ -1,8 +1,8 @@
 """Claim, begin, settle: who may send, what is written down before anything leaves, what an answer may change."""
 
-import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, update
@@ -15,9 +15,8 @@ from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.domain.statuses import Rank
 from wa_dashboard.models import Attempt, Message, Outbox, ProviderAccount
 from wa_dashboard.providers.base import Outcome
-from wa_dashboard.services import consent_log, contacts, delivery, outcomes
+from wa_dashboard.services import consent_log, contacts, delivery, engine, settlement
 from wa_dashboard.services.delivery import Lane
-from wa_dashboard.services.transport import Transport
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def queue(ready, template, count=1, phone="+4072200{:04d}"):
 
 
 def lane_of(ready):
-    lane = delivery._open_lane(ready.account.id)
+    lane = delivery.open_lane(ready.account.id)
     assert isinstance(lane, Lane)
     return lane
 
@@ -179,7 +178,7 @@ def begin_one(ready, template):
 
 def settle(ready, lane, begun, outcome):
     with tenant_scope(ready.id):
-        outcomes.settle(lane.account, [(begun, outcome)], delivery.pace())
+        settlement.settle(lane.account, [(begun, outcome)], delivery.pace())
         return row(Message, begun.message_id)
 
 
@@ -240,7 +239,7 @@ def test_trouble_of_the_account_stops_the_account(tenant, template):
     with tenant_scope(tenant.id):
         account = db.session.scalars(select(ProviderAccount), execution_options={"populate_existing": True}).one()
     assert (account.status, account.hold_reason) == ("held", "account_stop:131042")
-    assert delivery.drain(tenant.account.id) == 0
+    assert engine.drain(tenant.account.id) == 0
 
 
 def test_tries_run_out_into_the_dead_letters(tenant, template):
@@ -267,15 +266,21 @@ def test_late_answer_never_overrules_a_receipt(tenant, template):
     assert message.status == "sending"  # the receipt's own transaction moves it
 
 
-def test_worker_that_slept_through_half_its_lease_does_not_send(tenant, template):
-    lane, _, begun = begin_one(tenant, template)
-    late = delivery.Begun(begun.message_id, begun.attempt_no, begun.request, time.monotonic() - 1000)
+def test_worker_that_slept_through_half_its_lease_does_not_send(simulator, tenant, template, monkeypatch):
+    queue(tenant, template)
+    slept = delivery.pace().lease
+    begin = delivery.begin
 
-    async def send():
-        async with Transport(delivery.pace(), 1) as transport:
-            return await delivery._send(lane, transport, late)
+    def begin_and_sleep(lane, claimed):
+        return [replace(one, begun_at=time.monotonic() - slept) for one in begin(lane, claimed)]
 
-    assert asyncio.run(send()).kind == "not_sent"
+    monkeypatch.setattr(delivery, "begin", begin_and_sleep)
+    engine.drain(tenant.account.id)
+
+    with tenant_scope(tenant.id):
+        (attempt,) = db.session.scalars(select(Attempt)).all()
+        (message,) = db.session.scalars(select(Message)).all()
+    assert (attempt.outcome, attempt.error_code, message.status) == ("not_sent", "self_fence", "queued")
 
 
 def test_clock_is_the_databases(tenant, template):

@@ -133,9 +133,9 @@ def test_an_account_that_was_held_meanwhile_may_send_again(later, client, work, 
     factories.make_template(tenant)
     with later("one"):
         client.post("/api/wa/send/confirm", json=factories.order(), headers=tenant.headers)
-        from wa_dashboard.services import delivery
+        from wa_dashboard.services import delivery, engine
 
-        delivery.drain(tenant.account.id)
+        engine.drain(tenant.account.id)
         with tenant_scope(tenant.id):
             assert db.session.scalar(select(ProviderAccount.status)) == "held"
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from tests import factories
 from wa_dashboard.db import all_tenants, db
 from wa_dashboard.models import Attempt, Message
-from wa_dashboard.services import delivery, lookup, recovery
+from wa_dashboard.services import delivery, engine, lookup, recovery
 
 pytestmark = pytest.mark.parametrize("ready", ["twilio"], indirect=True)
 
@@ -28,7 +28,7 @@ def confirm_into(client, ready, faults, phone="+40700000001", **what):
     faults(webhooks_off=True, **what)
     answer = client.post("/api/wa/send/confirm", json=factories.order(phone=phone), headers=ready.headers)
     assert answer.status_code == 202, answer.json
-    delivery.drain(ready.account.id)
+    engine.drain(ready.account.id)
     faults(webhooks_off=True, drop_before=0, drop_after=0)
     return answer.json["message"]["id"]
 
@@ -67,7 +67,7 @@ def test_what_twilio_does_not_have_is_sent_again_unflagged(client, ready, faults
     time.sleep(1.5)
 
     decided = lookup.look_up_due(delivery.pace())
-    delivery.drain(ready.account.id)
+    engine.drain(ready.account.id)
 
     assert decided == 1
     assert status_of(message_id) == "accepted"
@@ -83,7 +83,7 @@ def test_two_doubts_about_one_person_are_left_to_the_webhooks(client, ready, fau
     again = client.post(
         "/api/wa/send/confirm", json=factories.order("A-2", phone="+40700000001"), headers=ready.headers
     )
-    delivery.drain(ready.account.id)
+    engine.drain(ready.account.id)
     time.sleep(0.3)
 
     assert lookup.look_up_due(delivery.pace()) == 0

@@ -1,5 +1,6 @@
 """Redis only wakes: our functions and no others, quickly or not at all, and never an error (decisions.md D3)."""
 
+import asyncio
 import importlib
 import inspect
 import json
@@ -35,8 +36,8 @@ def redis(sqlite_app: Flask) -> Iterator:
 
 def work_off(redis) -> None:
     """What the worker process does until its queue is empty, here without a fork."""
-    queue = queues.WakeQueue(connection=redis)
-    SimpleWorker([queue], connection=redis, job_class=queues.WakeJob, queue_class=queues.WakeQueue).work(
+    both = [queues.WakeQueue(name, connection=redis) for name in (queues.SEND_QUEUE, queues.QUEUE)]
+    SimpleWorker(both, connection=redis, job_class=queues.WakeJob, queue_class=queues.WakeQueue).work(
         burst=True, logging_level="CRITICAL"
     )
 
@@ -56,12 +57,12 @@ def test_every_job_is_a_function_that_takes_a_lane() -> None:
 
 def test_a_wake_up_is_run(redis, monkeypatch: pytest.MonkeyPatch) -> None:
     drained = []
-    monkeypatch.setattr("wa_dashboard.services.delivery.drain", drained.append)
+    monkeypatch.setattr("wa_dashboard.services.engine.serve", lambda *_, **how: drained.append(how["linger"]))
 
     assert queues.nudge(queues.Job.DRAIN, "acc_1")
     work_off(redis)
 
-    assert drained == ["acc_1"]
+    assert drained == [False]
 
 
 # --- foreign jobs (S17) -----------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def test_planted_callbacks_are_not_called(redis, tmp_path, function: str) -> Non
 def test_our_jobs_are_json(redis) -> None:
     queues.nudge(queues.Job.DRAIN, "acc_1")
 
-    (job_id,) = redis.lrange(f"rq:queue:{queues.QUEUE}", 0, -1)
+    (job_id,) = redis.lrange(f"rq:queue:{queues.SEND_QUEUE}", 0, -1)
     raw = zlib.decompress(redis.hget(f"rq:job:{job_id.decode()}", "data"))
     assert json.loads(raw) == [queues.Job.DRAIN.value, None, ["acc_1"], {}]
     assert redis.ttl(f"rq:job:{job_id.decode()}") <= 60 or RqJob.exists(job_id.decode(), connection=redis)
@@ -146,7 +147,36 @@ def test_our_jobs_are_json(redis) -> None:
 
 
 def length(redis) -> int:
-    return redis.llen(f"rq:queue:{queues.QUEUE}")
+    return redis.llen(f"rq:queue:{queues.SEND_QUEUE}")
+
+
+def test_one_who_lingers_hears_of_each_lane_once(redis) -> None:
+    async def listen() -> list[str | None]:
+        async with queues.Ears("jrn_1") as ears:
+            assert await ears.next() is None  # from now on it is known that somebody listens
+            for _ in range(3):
+                queues.nudge(queues.Job.DRAIN, "acc_1")
+            queues.nudge(queues.Job.DRAIN, "acc_2")
+            heard = [await ears.next(), await ears.next()]
+            queues.nudge(queues.Job.DRAIN, "acc_1")
+            return [*heard, await ears.next()]
+
+    assert asyncio.run(listen()) == ["acc_1", "acc_2", "acc_1"]
+    assert length(redis) == 0
+    queues.nudge(queues.Job.DRAIN, "acc_3")
+    assert length(redis) == 1  # it has left, so a job is needed again
+
+
+def test_every_worker_that_can_send_is_kept_lingering(redis) -> None:
+    queue = queues.WakeQueue(queues.SEND_QUEUE, connection=redis)
+    workers = [Worker([queue], connection=redis, name=f"w{number}") for number in range(2)]
+    for worker in workers:
+        worker.register_birth()
+
+    queues.keep_drainers()
+    queues.keep_drainers()
+
+    assert length(redis) == 2
 
 
 def test_a_thousand_wishes_are_one_wake_up(redis) -> None:

@@ -18,6 +18,7 @@ class Pace:
     look_first: float = 5.0  # a provider that can be asked is asked about a doubt after this long,
     look_again: float = 15.0  # again after this long,
     look_last: float = 60.0  # and believed, when it does not know the message, after this long
+    pair: float = 6.0  # between two messages to one person; 0: none (contracts.md §1.9)
     base: float = 5.0  # first retry
     cap: float = 3600.0
     tries: int = 8

@@ -27,8 +27,7 @@ class Sealed:
     def __get__(self, row: Any, owner: type) -> Any:
         if row is None:
             return self
-        sealed = getattr(row, f"{self.name}_sealed")
-        return None if sealed is None else security.open_json(sealed, self._context(owner, row.tenant_id, row.id))
+        return self.unseal(owner, row.tenant_id, row.id, getattr(row, f"{self.name}_sealed"))
 
     def __set__(self, row: Any, value: Any) -> None:
         setattr(row, f"{self.name}_sealed", self.seal(type(row), row.tenant_id, row.id, value))
@@ -38,6 +37,10 @@ class Sealed:
         if not tenant_id or not row_id:
             raise ValueError("a sealed value needs its row's id and tenant first")
         return None if value is None else security.seal_json(value, self._context(owner, tenant_id, row_id))
+
+    def unseal(self, owner: type, tenant_id: str, row_id: str, sealed: bytes | None) -> Any:
+        """The value of a ciphertext that was read as a column. Raises Undecryptable."""
+        return None if sealed is None else security.open_json(sealed, self._context(owner, tenant_id, row_id))
 
     def _context(self, owner: Any, tenant_id: str, row_id: str) -> str:
         return f"{owner.__tablename__}|{self.name}|{tenant_id}|{row_id}"

@@ -262,11 +262,15 @@ def states_of(contact_ids: Collection[str], *, lock: bool = False) -> dict[str, 
 
     ``lock``: hold the rows until the transaction ends, so that an opt-out waits until what was decided is done.
     """
-    wanted = select(OptIn).where(OptIn.contact_id.in_(contact_ids)).order_by(OptIn.contact_id, OptIn.purpose)
+    wanted = (
+        select(OptIn.contact_id, OptIn.purpose, OptIn.status, OptIn.occurred_at)
+        .where(OptIn.contact_id.in_(contact_ids))
+        .order_by(OptIn.contact_id, OptIn.purpose)
+    )
     if lock:
         wanted = wanted.with_for_update(read=True)
     states: dict[str, dict[str, Said]] = {contact_id: {} for contact_id in contact_ids}
-    for row in db.session.scalars(wanted, execution_options=_AFRESH):
+    for row in db.session.execute(wanted):
         states[row.contact_id][row.purpose] = Said(row.status, row.occurred_at, "")
     return states
 

@@ -2,50 +2,39 @@
 
 claim   these rows are mine for a while; nothing has left, so losing them costs nothing
 begin   still mine, consent still there, attempt written down: only now may a request leave
-settle  what became of it, unless a receipt has already told more
+settle  what became of it, unless a receipt has already told more (settlement.py)
+
+Each over a batch. What runs them, over all lanes at once, is engine.py.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from flask import current_app
-from sqlalchemy import case, select, update
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
-from .. import clock, failpoints, logs, queues
-from ..db import (
-    all_tenants,
-    db,
-    db_now,
-    end_read,
-    give_up_read,
-    insert_rows,
-    is_unavailable,
-    tenant_scope,
-    transaction,
-)
+from .. import clock, failpoints, logs
+from ..db import all_tenants, clock_of_database, db, db_now, end_read, insert_rows, tenant_scope, transaction
 from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
 from ..domain.pace import Pace
 from ..domain.statuses import Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
-from ..providers.base import Outcome, Provider, WireRequest
+from ..providers.base import Provider, WireRequest
 from . import accounts, consent_log, lifecycle, outcomes, throttle
 from .outbound import CannotSend, Composed, compose
-from .transport import Transport
 
 log = logs.get(__name__)
 
-BATCH = 100
-BUDGET_S = 5.0
-FORSAKEN_S = 10.0
-_FLUSH_S = 0.05
+_FLOOR = 10  # of so many rows one is kept for what is less urgent
+_QUIET = {"synchronize_session": False}
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One sender of one tenant: what one drain works on."""
+    """One sender of one tenant: what one claim works on."""
 
     tenant: Tenant
     account: ProviderAccount
@@ -54,8 +43,14 @@ class Lane:
 
 @dataclass(frozen=True)
 class Claimed:
+    """Rows that are ours under ``token``, most urgent first."""
+
     token: str
-    message_ids: list[str]
+    asks: list[throttle.Ask]
+
+    @property
+    def message_ids(self) -> list[str]:
+        return [ask.message_id for ask in self.asks]
 
 
 @dataclass(frozen=True)
@@ -66,127 +61,127 @@ class Begun:
     attempt_no: int
     request: WireRequest
     begun_at: float  # time.monotonic()
+    urgent: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one round of a lane came to. ``claimed`` rows; those ``begun`` may leave; ``wait`` says until when the
+    limits let no more of that urgency through (seconds, None: they do)."""
+
+    claimed: int
+    begun: list[Begun]
+    wait: float | None = None
 
 
 def pace() -> Pace:
     return current_app.extensions["wa_pace"]
 
 
-def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
-    """Send what is due on one account until nothing is left or the budget is spent. Returns the requests made.
-
-    Any number may run at once, on the same account too.
-    """
-    lane = _open_lane(account_id)
-    if lane is None:
-        return 0
-    with tenant_scope(lane.tenant.id), asyncio.Runner(loop_factory=_loop) as runner:
-        return runner.run(_pump(lane, budget_s))
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    """uvloop where its wheel exists: about a third less time per request than the standard loop (engine.md)."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _open_lane(account_id: str) -> Lane | None:
+def open_lane(account_id: str) -> Lane | None:
+    """The lane as it is configured now, None when nothing may leave through it."""
     with all_tenants("an account's id tells whose lane it is"):
-        account = db.session.scalar(select(ProviderAccount).where(ProviderAccount.id == account_id))
+        account = db.session.scalar(
+            select(ProviderAccount).where(ProviderAccount.id == account_id),
+            execution_options={"populate_existing": True},
+        )
         if account is None or account.status != "active":
+            end_read()
             return None
-        tenant = db.session.scalars(select(Tenant).where(Tenant.id == account.tenant_id)).one()
+        tenant = db.session.scalars(
+            select(Tenant).where(Tenant.id == account.tenant_id), execution_options={"populate_existing": True}
+        ).one()
         lane = Lane(tenant, account, accounts.provider_of(account))
         end_read()
     return lane
 
 
-async def _pump(lane: Lane, budget_s: float) -> int:
-    """Keep as many requests under way as settings allow; write results down every 50 ms."""
-    concurrency = accounts.settings().send_concurrency
-    deadline = time.monotonic() + budget_s
-    under_way: dict[asyncio.Task[Outcome], Begun] = {}
-    made, more = 0, True
-    async with Transport(pace(), concurrency) as transport:
-        while more or under_way:
-            more = more and time.monotonic() < deadline
-            room = min(concurrency - len(under_way), BATCH)
-            if more and room > 0:
-                begun = next_batch(lane, room)
-                more = begun is not None
-                for one in begun or ():
-                    under_way[asyncio.create_task(_send(lane, transport, one))] = one
-                    made += 1
-            if under_way:
-                done, _ = await asyncio.wait(under_way, timeout=_FLUSH_S, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    outcomes.settle(lane.account, [(under_way.pop(task), task.result()) for task in done], pace())
-                    failpoints.hit("F8")
-    return made
+def next_batch(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "") -> Batch:
+    """Claim, ask the limits, begin. In no transaction; opens the tenant's scope itself."""
+    with tenant_scope(lane.tenant.id):
+        claimed = claim(lane, room, urgent_only=urgent_only, holder=holder)
+        if claimed is None:
+            return Batch(0, [])
+        failpoints.hit("F2")
+        leaves = throttle.take(lane.tenant, lane.account, claimed.asks)
+        refused = {ask.message_id: leave for ask, leave in zip(claimed.asks, leaves, strict=True) if leave.rule}
+        if refused:
+            give_back(lane, claimed, refused)
+        allowed = [ask for ask in claimed.asks if ask.message_id not in refused]
+        begun = begin(lane, Claimed(claimed.token, allowed)) if allowed else []
+        failpoints.hit("F4")
+    waits = [leave.wait for leave in refused.values() if leave.rule != "pair"]
+    return Batch(len(claimed.asks), begun, min(waits, default=None))
 
 
-def next_batch(lane: Lane, room: int) -> list[Begun] | None:
-    """Claim, ask the limiter, begin. None when there is nothing to claim or no leave to send."""
-    claimed = claim(lane, room)
-    if claimed is None:
-        return None
-    failpoints.hit("F2")
-    grant = throttle.take(lane.tenant, lane.account.live, len(claimed.message_ids))
-    if grant.count < len(claimed.message_ids):
-        give_back(lane, claimed, claimed.message_ids[grant.count :], grant)
-    allowed = claimed.message_ids[: grant.count]
-    begun = begin(lane, Claimed(claimed.token, allowed)) if allowed else []
-    failpoints.hit("F4")
-    return begun if allowed else None
+# --- claim ------------------------------------------------------------------------------------------------------
 
 
-def claim(lane: Lane, room: int) -> Claimed | None:
-    """Take up to ``room`` due rows for the length of a lease."""
-    token = new_id("lse")
+def claim(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "") -> Claimed | None:
+    """Take up to ``room`` due rows for the length of a lease, the most urgent first.
+
+    A tenth is kept for what is less urgent, so that nothing waits for ever behind a stream of orders.
+    ``holder`` names the journal of the process, so that others can tell when it is gone.
+    """
+    token = f"{holder}:{new_id('lse')[4:]}"[-64:]
+    asks: list[throttle.Ask] = []
     with transaction():
-        wanted = (
-            select(Outbox.message_id)
-            .where(Outbox.account_id == lane.account.id, lifecycle.due())
-            .order_by(Outbox.priority, Outbox.next_at, Outbox.message_id)
-            .limit(room)
-            .with_for_update(skip_locked=True)
-        )
-        ids = list(db.session.scalars(wanted))
-        if not ids:
-            return None
-        taken = db.session.scalars(
-            update(Outbox)
-            .where(Outbox.message_id.in_(ids), Outbox.state == "queued")
-            .values(state="claimed", lease_token=token, lease_until=db_now(pace().lease))
-            .returning(Outbox.message_id),
-            execution_options={"synchronize_session": False},
-        )
-        mine = set(taken)
-    return Claimed(token, [message_id for message_id in ids if message_id in mine])
+        floor = 0 if urgent_only else room // _FLOOR
+        asks += _claim(lane, room - floor, token, urgent_only=urgent_only)
+        if floor and len(asks) == room - floor:
+            last = asks[-1].priority
+            lower = _claim(lane, floor, token, below=last)
+            asks += lower + _claim(lane, floor - len(lower), token) if len(lower) < floor else lower
+    return Claimed(token, asks) if asks else None
 
 
-def give_back(lane: Lane, claimed: Claimed, message_ids: Sequence[str], grant: throttle.Grant) -> None:
-    """The limit is reached: back into the queue until it opens again. Costs no try and no worker's time."""
+def _claim(
+    lane: Lane, room: int, token: str, *, urgent_only: bool = False, below: int | None = None
+) -> list[throttle.Ask]:
+    wanted = select(Outbox.message_id).where(Outbox.account_id == lane.account.id, lifecycle.due())
+    if urgent_only:
+        wanted = wanted.where(Outbox.priority <= throttle.RESERVED)
+    if below is not None:
+        wanted = wanted.where(Outbox.priority > below)
+    picked = (
+        wanted.order_by(Outbox.priority, Outbox.next_at, Outbox.message_id)
+        .limit(room)
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    found = db.session.execute(
+        update(Outbox)
+        .where(Outbox.message_id.in_(select(picked.c.message_id)), Outbox.state == "queued")
+        .values(state="claimed", lease_token=token, lease_until=db_now(pace().lease))
+        .returning(Outbox.message_id, Outbox.attempt_no, Outbox.contact_id, Outbox.priority, Outbox.next_at),
+        execution_options=_QUIET,
+    ).all()
+    rows = sorted(found, key=lambda row: (row.priority, row.next_at, row.message_id))
+    return [throttle.Ask(row.message_id, row.attempt_no + 1, row.contact_id, row.priority) for row in rows]
+
+
+def give_back(lane: Lane, claimed: Claimed, refused: dict[str, throttle.Leave]) -> None:
+    """A limit is reached: back into the queue until it opens again. Costs no try and no worker's time."""
     with transaction():
-        db.session.execute(
-            update(Outbox)
-            .where(Outbox.message_id.in_(message_ids), Outbox.state == "claimed", Outbox.lease_token == claimed.token)
-            .values(state="queued", lease_token=None, lease_until=None, next_at=db_now(grant.wait)),
-            execution_options={"synchronize_session": False},
-        )
-        lifecycle.annotate(
-            message_ids,
-            reason="throttled",
-            reason_detail={"rule": grant.rule, "limit": _limit_of(lane.tenant, grant.rule)},
-            next_at=clock.in_seconds(grant.wait),
-        )
+        ordered = sorted(refused.items(), key=lambda item: (item[1].rule or "", item[1].wait))
+        for (rule, wait), group in groupby(ordered, key=lambda item: (item[1].rule, round(item[1].wait, 1))):
+            ids = [message_id for message_id, _ in group]
+            db.session.execute(
+                update(Outbox)
+                .where(Outbox.message_id.in_(ids), Outbox.state == "claimed", Outbox.lease_token == claimed.token)
+                .values(state="queued", lease_token=None, lease_until=None, next_at=db_now(wait + 0.05)),
+                execution_options=_QUIET,
+            )
+            limit = throttle.limit_of(lane.tenant, lane.account, rule or "")
+            lifecycle.annotate(
+                ids,
+                reason="throttled",
+                reason_detail={"rule": rule, "limit": limit},
+                next_at=clock.in_seconds(wait),
+            )
 
 
-def _limit_of(tenant: Tenant, rule: str | None) -> int | None:
-    return next((each.limit for each in throttle.rules_of(tenant) if each.name == rule), None)
+# --- begin ------------------------------------------------------------------------------------------------------
 
 
 def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
@@ -194,6 +189,22 @@ def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
     ready, broken = compose(lane.account, lane.provider, claimed.message_ids)
     if broken:
         _bury(lane, claimed, broken)
+    try:
+        numbers = _begin(lane, claimed, ready)
+    except OperationalError as error:  # the database ended one of two that waited for each other: nothing has left
+        log.info("begin_once_more", error=type(error.orig).__name__)
+        numbers = _begin(lane, claimed, ready)
+    now = time.monotonic()
+    urgent = {ask.message_id for ask in claimed.asks if ask.priority <= throttle.RESERVED}
+    return [
+        Begun(message_id, numbers[message_id], ready[message_id].request, now, message_id in urgent)
+        for message_id in claimed.message_ids
+        if message_id in numbers
+    ]
+
+
+def _begin(lane: Lane, claimed: Claimed, ready: dict[str, Composed]) -> dict[str, int]:
+    """The number of each attempt that may leave, by message."""
     with transaction():
         # Consent before outbox: an opt-out takes them in this order too, so neither can hold the other up.
         states = consent_log.states_of({each.contact_id for each in ready.values()}, lock=True)
@@ -207,7 +218,7 @@ def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
             )
             .values(state="sending", attempt_no=Outbox.attempt_no + 1, lease_until=db_now(pace().lease))
             .returning(Outbox.message_id, Outbox.attempt_no),
-            execution_options={"synchronize_session": False},
+            execution_options=_QUIET,
         ).all()
         numbers = {row.message_id: row.attempt_no for row in rows}
         refused = _refused(lane, {message_id: ready[message_id] for message_id in numbers}, states)
@@ -215,8 +226,7 @@ def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
         going = {message_id: number for message_id, number in numbers.items() if message_id not in refused}
         _write_attempts(lane, going)
         failpoints.hit("F3")
-    now = time.monotonic()
-    return [Begun(message_id, number, ready[message_id].request, now) for message_id, number in going.items()]
+    return going
 
 
 def _refused(lane: Lane, going: dict[str, Composed], states: dict[str, dict[str, Said]]) -> dict[str, Refusal]:
@@ -245,7 +255,7 @@ def _skip(tenant_id: str, refused: dict[str, Refusal]) -> None:
 def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:
     if not numbers:
         return
-    ids = list(numbers)
+    started = clock_of_database()
     rows = [
         {
             "tenant_id": lane.tenant.id,
@@ -254,16 +264,17 @@ def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:
             "account_id": lane.account.id,
             "provider": lane.account.provider,
             "rank": int(Rank.INFLIGHT),
-            "started_at": db_now(),
+            "started_at": started,
             "receipt_seen": False,
         }
         for message_id, number in numbers.items()
     ]
     insert_rows(Attempt, rows)
     now = clock.now()
+    number = select(Outbox.attempt_no).where(Outbox.message_id == Message.id).scalar_subquery()
     db.session.execute(
         update(Message)
-        .where(Message.id.in_(ids), Message.status == Status.QUEUED)
+        .where(Message.id.in_(numbers), Message.status == Status.QUEUED)
         .values(
             status=Status.SENDING,
             status_at=now,
@@ -272,9 +283,9 @@ def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:
             next_at=None,
             account_id=lane.account.id,
             provider=lane.account.provider,
-            attempts=case(numbers, value=Message.id),
+            attempts=number,
         ),
-        execution_options={"synchronize_session": False},
+        execution_options=_QUIET,
     )
 
 
@@ -296,16 +307,6 @@ def _bury(lane: Lane, claimed: Claimed, broken: dict[str, CannotSend]) -> None:
                 lifecycle.bury(lane.tenant.id, message_id, problem.code, str(problem))
 
 
-async def _send(lane: Lane, transport: Transport, begun: Begun) -> Outcome:
-    if time.monotonic() - begun.begun_at > pace().lease / 2:
-        # Frozen for too long: another may be deciding about this attempt by now. It has not left; say so.
-        return Outcome("not_sent", "network", "self_fence", "the worker was stopped before sending")
-    failpoints.hit("F5")
-    reply = await transport.send(begun.request)
-    failpoints.hit("F7")
-    return lane.provider.read_send(reply)
-
-
 def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
     """Accounts on which something is due now, or has been due for ``overdue_s`` seconds."""
     with all_tenants("the tick serves everybody"):
@@ -318,23 +319,3 @@ def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
         found = [account_id for (account_id,) in rows if account_id]
         end_read()
     return found
-
-
-def wake_lanes(stopping: Callable[[], object] = lambda: False) -> int:
-    """Wake a worker for every lane with work. Without Redis, do a little of it here (durability.md §3.12)."""
-    lanes = lanes_with_work()
-    for account_id in lanes:
-        if not stopping() and not queues.nudge(queues.Job.DRAIN, account_id):
-            drain_safely(account_id, budget_s=2.0)
-    return len(lanes)
-
-
-def drain_safely(account_id: str, budget_s: float = BUDGET_S) -> None:
-    """As `drain`; an account that cannot be handled (credentials that do not open) must not stop the others."""
-    try:
-        drain(account_id, budget_s)
-    except Exception as error:
-        if is_unavailable(error):
-            raise
-        give_up_read()
-        log.exception("lane_broke", account_id=account_id)

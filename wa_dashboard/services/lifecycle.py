@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import FromClause, and_, delete, func, literal, or_, select, update
 
 from .. import clock
-from ..db import db, db_now, insert_rows
+from ..db import UtcDateTime, db, db_now, insert_rows
 from ..domain import pricing
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
@@ -81,6 +81,31 @@ def annotate(message_ids: Sequence[str], **values: Any) -> None:
             update(Message).where(Message.id.in_(message_ids)).values(updated_at=clock.now(), **values),
             execution_options={"synchronize_session": False},
         )
+
+
+def show_accepted(answers: FromClause, now: datetime) -> None:
+    """Messages whose first try was accepted, and of which nothing else is known, say so.
+
+    ``answers``: a table of ``message_id`` and the provider's ``external_id``. Their rows are locked.
+    """
+    db.session.execute(
+        update(Message)
+        .where(Message.id == answers.c.message_id)
+        .values(
+            status=Status.ACCEPTED,
+            status_at=now,
+            updated_at=now,
+            rank=int(Rank.ACCEPTED),
+            accepted_at=func.coalesce(Message.accepted_at, literal(now, UtcDateTime())),
+            external_id=func.coalesce(Message.external_id, answers.c.external_id),
+            reason=None,
+            next_at=None,
+            error_class=None,
+            error_code=None,
+            error_detail=None,
+        ),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def put_in_outbox(message: Message, life_s: float | None) -> None:
@@ -202,7 +227,7 @@ def _attempt_of(account: ProviderAccount, item: StatusItem) -> Attempt | None:
 
 def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem, heard: bool) -> None:
     attempt.receipt_seen = attempt.receipt_seen or heard
-    if item.external_id and attempt.external_id is None and not _is_taken(attempt, item.external_id):
+    if item.external_id and attempt.external_id is None and not is_taken(attempt, item.external_id):
         attempt.external_id = item.external_id
     attempt.rank = max(attempt.rank, rank)
     if rank is Rank.FAILED and item.error is not None:
@@ -211,7 +236,7 @@ def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem, heard: bool) 
     db.session.flush()
 
 
-def _is_taken(attempt: Attempt, external_id: str) -> bool:
+def is_taken(attempt: Attempt, external_id: str) -> bool:
     """A provider's id belongs to one attempt; a second claim is kept in the story, not in the key."""
     return (
         db.session.scalar(

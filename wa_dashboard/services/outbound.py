@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
@@ -34,71 +35,104 @@ class CannotSend(Exception):
         self.hold = hold
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What is the same for all messages of one template on one account."""
+
+    template: Template
+    approval: TemplateApproval | None
+    name: str
+    body: Sequence[str]
+    header: Sequence[str]
+    buttons: Sequence[tuple[int, str, str]]
+    payloads: dict[int, str]
+    needed: Sequence[str]
+
+
 def compose(
     account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
 ) -> tuple[dict[str, Composed], dict[str, CannotSend]]:
     """The request of each message's next attempt, and what cannot be sent, by message id. Reads only."""
     wanted = (
-        select(Message, Contact, Template, TemplateApproval, Outbox.attempt_no)
+        select(
+            Message.id,
+            Message.tenant_id,
+            Message.purpose,
+            Message.template_id,
+            Message.variables_sealed,
+            Contact.id.label("contact_id"),
+            Contact.phone_sealed,
+            Outbox.attempt_no,
+        )
         .join(Outbox, Outbox.message_id == Message.id)
         .join(Contact, Contact.id == Message.contact_id)
-        .outerjoin(Template, Template.id == Message.template_id)
-        .outerjoin(
-            TemplateApproval,
-            (TemplateApproval.template_id == Message.template_id) & (TemplateApproval.account_id == account.id),
-        )
         .where(Message.id.in_(message_ids))
     )
-    rows = db.session.execute(wanted, execution_options={"populate_existing": True}).all()
+    rows = db.session.execute(wanted).all()
+    words = _words_of(account, {row.template_id for row in rows if row.template_id})
+    end_read()
     callback = accounts.webhook_url(account)
     ready: dict[str, Composed] = {}
     broken: dict[str, CannotSend] = {}
-    for message, contact, template, approval, attempt_no in rows:
+    for row in rows:
         try:
-            outbound = _outbound(message, contact, template, approval, attempt_no + 1, callback)
-            ready[message.id] = Composed(provider.build_send(outbound), contact.id, message.purpose)
+            outbound = _outbound(row, words.get(row.template_id), callback)
+            ready[row.id] = Composed(provider.build_send(outbound), row.contact_id, row.purpose)
         except CannotSend as problem:
-            broken[message.id] = problem
+            broken[row.id] = problem
         except CannotBuild as problem:
-            broken[message.id] = CannotSend("cannot_build", problem.reason)
+            broken[row.id] = CannotSend("cannot_build", problem.reason)
         except Exception as error:
-            log.exception("message_poisoned", message_id=message.id)
-            broken[message.id] = CannotSend("internal_error", type(error).__name__)
-    end_read()
+            log.exception("message_poisoned", message_id=row.id)
+            broken[row.id] = CannotSend("internal_error", type(error).__name__)
     return ready, broken
 
 
-def _outbound(
-    message: Message,
-    contact: Contact,
-    template: Template | None,
-    approval: TemplateApproval | None,
-    attempt_no: int,
-    callback: str,
-) -> OutboundTemplate:
-    if template is None:
+def _words_of(account: ProviderAccount, template_ids: set[str]) -> dict[str, _Words]:
+    here = (TemplateApproval.template_id == Template.id) & (TemplateApproval.account_id == account.id)
+    wanted = select(Template, TemplateApproval).outerjoin(TemplateApproval, here).where(Template.id.in_(template_ids))
+    return {
+        template.id: _Words(
+            template,
+            approval,
+            rendering.provider_name(template.name, template.version),
+            rendering.body_variables(template),
+            rendering.header_variables(template),
+            rendering.button_variables(template),
+            {
+                index: str(button["payload"])
+                for index, button in enumerate(template.buttons)
+                if button.get("type") == "quick_reply" and button.get("payload")
+            },
+            list(rendering.all_variables(template)),
+        )
+        for template, approval in db.session.execute(wanted, execution_options={"populate_existing": True})
+    }
+
+
+def _outbound(row: Any, words: _Words | None, callback: str) -> OutboundTemplate:
+    if words is None:
         raise CannotSend("template_missing", "the template is gone")
+    approval = words.approval
     if approval is None or approval.status not in SENDABLE:
         state = approval.status if approval else "not submitted"
         raise CannotSend("template_unavailable", f"the template is {state} at this account", hold=True)
-    values = {name: str(value) for name, value in (message.variables or {}).items()}
-    missing = rendering.missing_values(template, values)
+    sealed = row.variables_sealed
+    said = Message.variables.unseal(Message, row.tenant_id, row.id, sealed) or {}
+    values = {name: str(value) for name, value in said.items()}
+    missing = [name for name in words.needed if not values.get(name)]
     if missing:
         raise CannotSend("variable_missing", f"no value for {', '.join(missing)}")
     return OutboundTemplate(
-        correlation_id=f"{message.id}.{attempt_no}",
-        to=contact.phone,
-        template_name=rendering.provider_name(template.name, template.version),
-        language=template.language,
+        correlation_id=f"{row.id}.{row.attempt_no + 1}",
+        to=Contact.phone.unseal(Contact, row.tenant_id, row.contact_id, row.phone_sealed),
+        template_name=words.name,
+        language=words.template.language,
         parameters=values,
-        body_variables=rendering.body_variables(template),
-        header_variables=rendering.header_variables(template),
-        button_variables=rendering.button_variables(template),
-        button_payloads={
-            index: str(button["payload"])
-            for index, button in enumerate(template.buttons)
-            if button.get("type") == "quick_reply" and button.get("payload")
-        },
+        body_variables=words.body,
+        header_variables=words.header,
+        button_variables=words.buttons,
+        button_payloads=words.payloads,
         parameter_map=approval.parameter_map,
         external_id=approval.external_id,
         status_callback_url=callback,

@@ -79,7 +79,8 @@ def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome:
     now = clock.now()
     attempt = _attempt(begun)
     attempt.ended_at, attempt.outcome = now, "accepted"
-    attempt.external_id = attempt.external_id or outcome.external_id
+    if outcome.external_id and not lifecycle.is_taken(attempt, outcome.external_id):
+        attempt.external_id = attempt.external_id or outcome.external_id
     attempt.rank = max(attempt.rank, Rank.ACCEPTED)
     message.external_id = message.external_id or outcome.external_id
     message.accepted_at = message.accepted_at or now

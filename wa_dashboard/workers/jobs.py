@@ -5,17 +5,18 @@ Run inside the application context that the worker process holds; RQ's forked ch
 
 from .. import queues
 from ..db import db
-from ..services import delivery, receipts
+from ..services import engine, receipts
+from . import stop
 from . import tick as sweeps
+
+linger_s = 0.0  # how long a drain stays when all is sent; worker processes set it, well under the job's time-out
 
 
 def drain(account_id: str) -> None:
-    """Send what is due on one account; ask for another round if the budget ran out first."""
+    """Send what is due, on this lane and all others, and stay for what comes next."""
     _fresh()
     queues.awake(queues.Job.DRAIN, account_id)
-    delivery.drain(account_id)
-    if account_id in delivery.lanes_with_work():
-        queues.nudge(queues.Job.DRAIN, account_id)
+    engine.serve(linger_s or engine.BUDGET_S, linger=linger_s > 0, stopping=stop.told)
 
 
 def read_receipts(_: str = "") -> None:

@@ -7,10 +7,11 @@ K6) and because the tick must go on exactly then. The parent starts them again.
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Flask
 from rq import Worker
@@ -20,11 +21,12 @@ from .. import clock, logs, queues
 from ..config import Settings
 from ..db import db
 from ..services import checkup
-from . import tick
+from . import jobs, stop, tick
 
 log = logs.get(__name__)
 
 STOP_S = 12.0
+LINGER_S = 40.0  # < the job's time-out of 90, by more than the slowest request takes
 _PR_SET_PDEATHSIG = 1  # prctl(2): the child dies with its parent, however that dies
 
 # id → (job, seconds). rq-scheduler only wakes; each sweep is safe to run in any number (durability.md §3.12).
@@ -36,31 +38,39 @@ PERIODIC: dict[str, tuple[queues.Job, int]] = {
 
 def worker(app: Flask) -> int:
     """Serve wake-ups and tick until told to stop."""
-    return _beside_a_child(app, _serve_queue)
+    return _beside_children(app, [_serve_sending, _serve_queue])
 
 
 def scheduler(app: Flask) -> int:
     """Keep the metronome going and tick until told to stop."""
-    return _beside_a_child(app, _serve_schedule)
+    return _beside_children(app, [_serve_schedule])
 
 
-def _beside_a_child(app: Flask, serve: Callable[[Flask], None]) -> int:
+def _beside_children(app: Flask, loops: Sequence[Callable[[Flask], None]]) -> int:
     stopping = _signals()
-    child = _Child(app, serve)
+    stop.watch_over(os.getpid())
+    children = [_Child(app, serve) for serve in loops]
+    sends = _serve_sending in loops
     pace = app.extensions["wa_pace"]
 
     def told_to_end() -> bool:
         if stopping:
-            child.end()  # it may begin to, while the sweep in hand is brought to its end here
+            stop.tell()
+            for child in children:
+                child.end()  # it may begin to, while the sweep in hand is brought to its end here
         return bool(stopping)
 
     with app.app_context():
         while not told_to_end():
-            child.see_that_it_lives()
+            for child in children:
+                child.see_that_it_lives()
+            if sends:
+                queues.keep_drainers()
             tick.run_once(stopping=told_to_end)
             db.session.remove()
             _sleep(pace.tick, stopping)
-    child.wait()
+    for child in children:
+        child.wait()
     return 0
 
 
@@ -129,12 +139,24 @@ def _in_child(app: Flask, serve: Callable[[Flask], None], parent: int) -> None:
             time.sleep(1)
 
 
-def _serve_queue(app: Flask) -> None:
+def _serve_sending(app: Flask) -> None:
+    _raise_open_files()
+    jobs.linger_s = LINGER_S
+    _serve_queue(app, queues.SEND_QUEUE)
+
+
+def _raise_open_files() -> None:
+    """Every lane keeps its own connections: as many as the system allows, not as few as a shell does."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _serve_queue(app: Flask, name: str = queues.QUEUE) -> None:
     settings: Settings = app.extensions["wa_settings"]
     connection = queues.connect(settings, patient=True)
     if advice := checkup.forgets(connection):
         log.error("queue_may_forget", advice=advice)  # nothing is lost by it, but everything waits for the tick
-    queue = queues.WakeQueue(connection=connection)
+    queue = queues.WakeQueue(name, connection=connection)
     Worker([queue], connection=connection, job_class=queues.WakeJob, queue_class=queues.WakeQueue).work(
         logging_level="WARNING"
     )

@@ -9,7 +9,7 @@ from .. import logs, queues
 from ..db import all_tenants, clock_of_database, end_read, give_up_read, is_unavailable, transaction, upsert
 from ..domain.pace import Pace
 from ..models import Heartbeat
-from ..services import delivery, idempotency, introductions, lookup, receipts, recovery, reminders, templates
+from ..services import aftermath, engine, idempotency, introductions, lookup, receipts, recovery, reminders, templates
 
 log = logs.get(__name__)
 
@@ -26,11 +26,12 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
     """
     pace: Pace = current_app.extensions["wa_pace"]
     sweeps: list[tuple[str, Callable[[], object]]] = [
+        ("left_behind", lambda: aftermath.clear_up(pace)),
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
         ("parked", receipts.match_parked_due),
         ("reminders", reminders.release_due),
-        ("lanes", lambda: _send_here(stopping) if here else delivery.wake_lanes(stopping)),
+        ("lanes", lambda: _send_here(stopping) if here else engine.wake_lanes(stopping)),
     ]
     if here:
         sweeps += [*_CHORES, ("receipts", _read_all)]
@@ -59,9 +60,7 @@ def _read_all() -> None:
 
 
 def _send_here(stopping: Callable[[], object]) -> None:
-    for account_id in delivery.lanes_with_work():
-        if not stopping():
-            delivery.drain_safely(account_id)
+    engine.serve(stopping=stopping)
 
 
 _CHORES: list[tuple[str, Callable[[], object]]] = [
