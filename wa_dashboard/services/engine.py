@@ -129,7 +129,7 @@ class _Engine:
         try:
             found = delivery.lanes_with_work()
         except Exception as error:
-            if not is_unavailable(error):
+            if not is_unavailable(error) or not (self._linger or self._lanes):
                 raise
             give_up_read()
             found = []
