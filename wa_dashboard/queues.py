@@ -204,7 +204,7 @@ class Ears:
             heard = await self._client.blpop([_WAKES], timeout=1)
             if heard is None:
                 return None
-            lane = bytes(heard[1]).decode()
+            lane = heard[1] if isinstance(heard[1], str) else heard[1].decode()
             await self._client.delete(_flag(Job.DRAIN, lane))
             return lane
         except (redis.RedisError, OSError) as error:
