@@ -3,7 +3,6 @@
 Nothing outside this file commits, writes raw SQL, or asks which database it talks to.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,16 +17,17 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Engine,
-    FromClause,
     MetaData,
+    Select,
     String,
+    any_,
     bindparam,
     column,
     event,
     func,
     inspect,
+    literal_column,
     select,
-    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
@@ -334,19 +334,54 @@ def upsert(model: type[Base], row: Mapping[str, Any], *, key: Sequence[str], upd
     db.session.execute(statement, [dict(row)] if plain else None, execution_options={"wa_checked": True})
 
 
-def listed(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> FromClause:
-    """A table of the values given, column by column, to update or join from: one parameter however many rows."""
+def lies_among(model: type[Base], chosen: Select[Any]) -> ColumnElement[bool]:
+    """Is this one of the rows that ``chosen``, a select from the same table, finds? Its columns are replaced.
+
+    By where they lie, so that the way back is short even when the planner's idea of the table is old: that of the
+    outbox always is.
+    """
+    place: ColumnElement[Any] = literal_column(f"{model.__tablename__}.{'ctid' if is_postgresql() else 'rowid'}")
+    found: Select[Any] = chosen.with_only_columns(place, maintain_column_froms=True).correlate(None)
+    return place == any_(func.array(found.scalar_subquery())) if is_postgresql() else place.in_(found)
+
+
+def update_each(
+    model: type[Base], keys: Mapping[str, Sequence[Any]], given: Mapping[str, Sequence[Any]], **same: Any
+) -> None:
+    """Set ``given`` columns of each row named by ``keys`` to a value of its own, and ``same`` columns of all to one.
+
+    The lists are equally long. One statement on PostgreSQL; on SQLite, whose planner cannot see how short a list is,
+    a prepared one run for each row.
+    """
+    table: Any = model.__table__
+    scope = _scope.get()
+    if not _writing.get() or scope is None:
+        raise WriteOutsideTransaction("change rows inside transaction() and a scope only")
+    mine = [table.c.tenant_id == scope] if issubclass(model, TenantRow) and scope != ALL_TENANTS else []
+    columns = {**keys, **given}
     if is_postgresql():
-        arrays = [bindparam(None, list(values), type_=postgresql.ARRAY(kind)) for kind, values in columns.values()]
-        named = [column(key, kind) for key, (kind, _) in columns.items()]
-        return func.unnest(*arrays).table_valued(*named, name=name).render_derived()
-    rows = json.dumps(list(zip(*(values for _, values in columns.values()), strict=True)))
-    each = func.json_each(rows).table_valued("value", name=f"{name}_rows")
-    picked = [
-        type_coerce(func.json_extract(each.c.value, f"$[{at}]"), kind).label(key)
-        for at, (key, (kind, _)) in enumerate(columns.items())
-    ]
-    return select(*picked).subquery(name)
+        arrays = [
+            bindparam(None, list(values), type_=postgresql.ARRAY(table.c[key].type)) for key, values in columns.items()
+        ]
+        named = [column(key, table.c[key].type) for key in columns]
+        each = func.unnest(*arrays).table_valued(*named, name="each_of").render_derived()
+        first = next(iter(keys))
+        statement = (
+            table.update()
+            # Named twice: a planner with an old idea of the table would read all of it.
+            .where(table.c[first].in_(keys[first]), *(table.c[key] == each.c[key] for key in keys), *mine)
+            .values({**{key: each.c[key] for key in given}, **same})
+        )
+        db.session.connection().execute(statement)
+        return
+    statement = (
+        table.update()
+        .where(*(table.c[key] == bindparam(f"k_{key}") for key in keys), *mine)
+        .values({**{key: bindparam(f"g_{key}") for key in given}, **same})
+    )
+    names = [*(f"k_{key}" for key in keys), *(f"g_{key}" for key in given)]
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    db.session.connection().execute(statement, rows)
 
 
 def wait_for_locks(seconds: float) -> None:

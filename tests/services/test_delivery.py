@@ -271,8 +271,8 @@ def test_worker_that_slept_through_half_its_lease_does_not_send(simulator, tenan
     slept = delivery.pace().lease
     begin = delivery.begin
 
-    def begin_and_sleep(lane, claimed):
-        return [replace(one, begun_at=time.monotonic() - slept) for one in begin(lane, claimed)]
+    def begin_and_sleep(*how):
+        return [replace(one, begun_at=time.monotonic() - slept) for one in begin(*how)]
 
     monkeypatch.setattr(delivery, "begin", begin_and_sleep)
     engine.drain(tenant.account.id)

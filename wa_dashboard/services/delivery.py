@@ -8,6 +8,7 @@ Each over a batch. What runs them, over all lanes at once, is engine.py.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,19 +17,30 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from .. import clock, failpoints, logs
-from ..db import all_tenants, clock_of_database, db, db_now, end_read, insert_rows, tenant_scope, transaction
+from ..db import (
+    all_tenants,
+    clock_of_database,
+    db,
+    db_now,
+    end_read,
+    insert_rows,
+    lies_among,
+    tenant_scope,
+    transaction,
+)
 from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
 from ..domain.pace import Pace
-from ..domain.statuses import Rank, Status
+from ..domain.statuses import PRIORITY, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
 from ..providers.base import Provider, WireRequest
 from . import accounts, consent_log, lifecycle, outcomes, throttle
-from .outbound import CannotSend, Composed, compose
+from .outbound import CannotSend, Composed, Material, compose, gather
 
 log = logs.get(__name__)
 
-_FLOOR = 10  # of so many rows one is kept for what is less urgent
+_FLOOR = 10  # with so many rows comes one that is less urgent
+_LEAST_URGENT = max(PRIORITY.values())
 _QUIET = {"synchronize_session": False}
 
 
@@ -96,19 +108,32 @@ def open_lane(account_id: str) -> Lane | None:
     return lane
 
 
-def next_batch(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "") -> Batch:
-    """Claim, ask the limits, begin. In no transaction; opens the tenant's scope itself."""
+def next_batch(
+    lane: Lane,
+    room: int,
+    *,
+    urgent_only: bool = False,
+    holder: str = "",
+    beforehand: Callable[[], object] = lambda: None,
+) -> Batch:
+    """Claim, ask the limits, begin. In no transaction; opens the tenant's scope itself.
+
+    ``beforehand`` is done in the claim's transaction: settling the batch before costs no commit of its own.
+    """
     with tenant_scope(lane.tenant.id):
-        claimed = claim(lane, room, urgent_only=urgent_only, holder=holder)
-        if claimed is None:
-            return Batch(0, [])
+        with transaction():
+            beforehand()
+            claimed = claim(lane, room, urgent_only=urgent_only, holder=holder)
+            if claimed is None:
+                return Batch(0, [])
+            material = gather(lane.account, claimed.message_ids)
         failpoints.hit("F2")
         leaves = throttle.take(lane.tenant, lane.account, claimed.asks)
         refused = {ask.message_id: leave for ask, leave in zip(claimed.asks, leaves, strict=True) if leave.rule}
         if refused:
             give_back(lane, claimed, refused)
         allowed = [ask for ask in claimed.asks if ask.message_id not in refused]
-        begun = begin(lane, Claimed(claimed.token, allowed)) if allowed else []
+        begun = begin(lane, Claimed(claimed.token, allowed), material) if allowed else []
         failpoints.hit("F4")
     waits = [leave.wait for leave in refused.values() if leave.rule != "pair"]
     return Batch(len(claimed.asks), begun, min(waits, default=None))
@@ -120,18 +145,15 @@ def next_batch(lane: Lane, room: int, *, urgent_only: bool = False, holder: str 
 def claim(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "") -> Claimed | None:
     """Take up to ``room`` due rows for the length of a lease, the most urgent first.
 
-    A tenth is kept for what is less urgent, so that nothing waits for ever behind a stream of orders.
+    When they fill it, a tenth more of what is less urgent comes along, so that nothing waits for ever behind a stream
+    of orders.
     ``holder`` names the journal of the process, so that others can tell when it is gone.
     """
     token = f"{holder}:{new_id('lse')[4:]}"[-64:]
-    asks: list[throttle.Ask] = []
     with transaction():
-        floor = 0 if urgent_only else room // _FLOOR
-        asks += _claim(lane, room - floor, token, urgent_only=urgent_only)
-        if floor and len(asks) == room - floor:
-            last = asks[-1].priority
-            lower = _claim(lane, floor, token, below=last)
-            asks += lower + _claim(lane, floor - len(lower), token) if len(lower) < floor else lower
+        asks = _claim(lane, room, token, urgent_only=urgent_only)
+        if len(asks) == room and not urgent_only and asks[-1].priority < _LEAST_URGENT:
+            asks += _claim(lane, max(1, room // _FLOOR), token, below=asks[-1].priority)
     return Claimed(token, asks) if asks else None
 
 
@@ -143,15 +165,10 @@ def _claim(
         wanted = wanted.where(Outbox.priority <= throttle.RESERVED)
     if below is not None:
         wanted = wanted.where(Outbox.priority > below)
-    picked = (
-        wanted.order_by(Outbox.priority, Outbox.next_at, Outbox.message_id)
-        .limit(room)
-        .with_for_update(skip_locked=True)
-        .cte("picked")
-    )
+    wanted = wanted.order_by(Outbox.priority, Outbox.next_at, Outbox.message_id).limit(room)
     found = db.session.execute(
         update(Outbox)
-        .where(Outbox.message_id.in_(select(picked.c.message_id)), Outbox.state == "queued")
+        .where(lies_among(Outbox, wanted.with_for_update(skip_locked=True)))
         .values(state="claimed", lease_token=token, lease_until=db_now(pace().lease))
         .returning(Outbox.message_id, Outbox.attempt_no, Outbox.contact_id, Outbox.priority, Outbox.next_at),
         execution_options=_QUIET,
@@ -184,9 +201,15 @@ def give_back(lane: Lane, claimed: Claimed, refused: dict[str, throttle.Leave]) 
 # --- begin ------------------------------------------------------------------------------------------------------
 
 
-def begin(lane: Lane, claimed: Claimed) -> list[Begun]:
-    """Write the attempts down, for rows that are still ours and whose person still agrees. One transaction."""
-    ready, broken = compose(lane.account, lane.provider, claimed.message_ids)
+def begin(lane: Lane, claimed: Claimed, material: Material | None = None) -> list[Begun]:
+    """Write the attempts down, for rows that are still ours and whose person still agrees. One transaction.
+
+    ``material``: what was read for more rows than these; if None it is read now.
+    """
+    if material is None:
+        material = gather(lane.account, claimed.message_ids)
+        end_read()
+    ready, broken = compose(lane.account, lane.provider, material.of(claimed.message_ids))
     if broken:
         _bury(lane, claimed, broken)
     try:

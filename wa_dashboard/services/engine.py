@@ -172,6 +172,7 @@ class _LaneAtWork:
         self._under_way = 0
         self._answers: list[tuple[Begun, Outcome]] = []
         self._first_answer_at = 0.0
+        self._apart = False  # the last attempt to settle and claim together has failed
         self._not_before = 0.0  # what is not urgent waits so long, says a limit
         self._urgent_at = 0.0
         self._rate = 100.0  # answers a second, as of late
@@ -199,8 +200,7 @@ class _LaneAtWork:
         if time.monotonic() < self._rests_until:
             return False
         try:
-            moved = self._settle()
-            moved = (not ending and self._take_on()) or moved
+            moved = (not ending and self._take_on()) or self._settle()
         except Exception as error:  # one lane that cannot be handled must not stop the others
             give_up_read()
             away = is_unavailable(error)
@@ -218,8 +218,8 @@ class _LaneAtWork:
     def _take_on(self) -> bool:
         if not self.awake:
             return False
-        room = self._room()
         now = time.monotonic()
+        room = self._room()
         urgent_only = room <= 0 or now < self._not_before
         if urgent_only and now < self._urgent_at:
             return False
@@ -229,21 +229,35 @@ class _LaneAtWork:
             return False
         self._urgent_at = now + _URGENT_S
         wanted = MOST_ROWS // 4 if urgent_only else room
-        batch = delivery.next_batch(lane, wanted, urgent_only=urgent_only, holder=self._journal.name)
+        ripe = [] if self._apart else self._answers[: MOST_ROWS * 2]
+        self._apart = bool(ripe)  # should it fail together, then each for itself
+        batch = delivery.next_batch(
+            lane,
+            wanted,
+            urgent_only=urgent_only,
+            holder=self._journal.name,
+            beforehand=lambda: settlement.settle(lane.account, ripe, delivery.pace()),
+        )
+        self._apart = False
+        self._settled(ripe)
         for begun in batch.begun:
             self._start(lane, begun)
         if batch.wait is not None:
             self._not_before = now + min(batch.wait, 5.0)
         if not batch.claimed and not urgent_only:
             self.awake = False
-        return bool(batch.begun)
+        return bool(batch.begun or ripe)
 
     def _room(self) -> int:
-        """How many more: the connections and a fifth of a second's work, in claims that are worth their commits."""
+        """How many more: the connections and a fifth of a second's work, in claims that are worth their commits.
+
+        While the far end waits for us, its rate says nothing: then as many as the connections take at once, twice.
+        """
         ahead = min(int(self._rate * _TURN_S), MOST_ROWS * 2)
-        room = min(self._connections + ahead - self._under_way, max(ahead, 16), MOST_ROWS)
-        worth = min(MOST_ROWS // 2, (self._connections + ahead) // 4)
-        return room if room >= worth or not self._under_way else 0
+        if not self._under_way:
+            return min(max(ahead, 2 * self._connections), MOST_ROWS)
+        room = min(self._connections + ahead - self._under_way, MOST_ROWS)
+        return room if room >= min(MOST_ROWS // 2, (self._connections + ahead) // 4) else 0
 
     def _open(self) -> Lane | None:
         if time.monotonic() - self._opened_at > _REOPEN_S:
@@ -297,11 +311,16 @@ class _LaneAtWork:
         answers = self._answers[: MOST_ROWS * 2]
         with tenant_scope(lane.tenant.id):
             _write_down(lane, answers)
-        del self._answers[: len(answers)]
-        failpoints.hit("F8")
-        self._count(len(answers))
+        self._settled(answers)
         self.wake()
         return True
+
+    def _settled(self, answers: list[tuple[Begun, Outcome]]) -> None:
+        if answers:
+            del self._answers[: len(answers)]
+            self._first_answer_at = time.monotonic()
+            failpoints.hit("F8")
+            self._count(len(answers))
 
     def _count(self, answers: int) -> None:
         self._counted += answers

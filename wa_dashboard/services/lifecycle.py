@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import FromClause, and_, delete, func, literal, or_, select, update
+from sqlalchemy import and_, delete, or_, select, update
 
 from .. import clock
-from ..db import UtcDateTime, db, db_now, insert_rows
+from ..db import db, db_now, insert_rows, update_each
 from ..domain import pricing
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
@@ -83,29 +83,24 @@ def annotate(message_ids: Sequence[str], **values: Any) -> None:
         )
 
 
-def show_accepted(answers: FromClause, now: datetime) -> None:
-    """Messages whose first try was accepted, and of which nothing else is known, say so.
-
-    ``answers``: a table of ``message_id`` and the provider's ``external_id``. Their rows are locked.
-    """
-    db.session.execute(
-        update(Message)
-        .where(Message.id == answers.c.message_id)
-        .values(
-            status=Status.ACCEPTED,
-            status_at=now,
-            updated_at=now,
-            rank=int(Rank.ACCEPTED),
-            accepted_at=func.coalesce(Message.accepted_at, literal(now, UtcDateTime())),
-            external_id=func.coalesce(Message.external_id, answers.c.external_id),
-            reason=None,
-            next_at=None,
-            error_class=None,
-            error_code=None,
-            error_detail=None,
-        ),
-        execution_options={"synchronize_session": False},
+def show_accepted(message_ids: Sequence[str], external_ids: Sequence[str | None], now: datetime) -> None:
+    """Messages of which nothing was known yet were accepted under these ids of the provider. They are locked."""
+    update_each(
+        Message,
+        {"id": message_ids},
+        {"external_id": external_ids},
+        status=Status.ACCEPTED,
+        status_at=now,
+        updated_at=now,
+        rank=int(Rank.ACCEPTED),
+        accepted_at=now,
+        reason=None,
+        next_at=None,
+        error_class=None,
+        error_code=None,
+        error_detail=None,
     )
+    drop_from_outbox(message_ids)
 
 
 def put_in_outbox(message: Message, life_s: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from .. import logs
-from ..db import db, end_read
+from ..db import db
 from ..domain import rendering
 from ..domain.statuses import SENDABLE
 from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval
@@ -49,10 +49,21 @@ class _Words:
     needed: Sequence[str]
 
 
-def compose(
-    account: ProviderAccount, provider: Provider, message_ids: Sequence[str]
-) -> tuple[dict[str, Composed], dict[str, CannotSend]]:
-    """The request of each message's next attempt, and what cannot be sent, by message id. Reads only."""
+@dataclass(frozen=True)
+class Material:
+    """What requests are made of, as it was read."""
+
+    rows: Sequence[Any]
+    words: dict[str, _Words]
+
+    def of(self, message_ids: Sequence[str]) -> "Material":
+        """The part of these messages."""
+        wanted = set(message_ids)
+        return Material([row for row in self.rows if row.id in wanted], self.words)
+
+
+def gather(account: ProviderAccount, message_ids: Sequence[str]) -> Material:
+    """Read what the requests of these messages' next attempts need."""
     wanted = (
         select(
             Message.id,
@@ -69,14 +80,19 @@ def compose(
         .where(Message.id.in_(message_ids))
     )
     rows = db.session.execute(wanted).all()
-    words = _words_of(account, {row.template_id for row in rows if row.template_id})
-    end_read()
+    return Material(rows, _words_of(account, {row.template_id for row in rows if row.template_id}))
+
+
+def compose(
+    account: ProviderAccount, provider: Provider, material: Material
+) -> tuple[dict[str, Composed], dict[str, CannotSend]]:
+    """The request of each message's next attempt, and what cannot be sent, by message id. Touches no database."""
     callback = accounts.webhook_url(account)
     ready: dict[str, Composed] = {}
     broken: dict[str, CannotSend] = {}
-    for row in rows:
+    for row in material.rows:
         try:
-            outbound = _outbound(row, words.get(row.template_id), callback)
+            outbound = _outbound(row, material.words.get(row.template_id), callback)
             ready[row.id] = Composed(provider.build_send(outbound), row.contact_id, row.purpose)
         except CannotSend as problem:
             broken[row.id] = problem

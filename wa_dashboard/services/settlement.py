@@ -4,13 +4,13 @@ What was accepted, nearly everything, goes in a handful of statements; every oth
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Integer, String, case, func, select, update
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from .. import clock, failpoints
-from ..db import db, listed, savepoint, transaction
+from ..db import db, savepoint, transaction, update_each
 from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, ProviderAccount, WebhookItem
@@ -20,11 +20,11 @@ from . import lifecycle, outcomes, parked
 if TYPE_CHECKING:
     from .delivery import Begun
 
-_QUIET = {"synchronize_session": False}
-
 
 def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]", pace: Pace) -> None:
     """Write down what the provider answered, or that nobody knows. One transaction, in the tenant's scope."""
+    if not results:
+        return
     accepted = [(begun, outcome) for begun, outcome in results if outcome.kind == "accepted"]
     others = [(begun, outcome) for begun, outcome in results if outcome.kind != "accepted"]
     with transaction():
@@ -49,64 +49,44 @@ def _accept_all(
 def _accept_simple(
     account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]"
 ) -> "list[tuple[Begun, Outcome]]":
-    first_tries = {begun.message_id: (begun, outcome) for begun, outcome in accepted if begun.attempt_no == 1}
-    others = [pair for pair in accepted if pair[0].attempt_no != 1]
-    rows = db.session.execute(
-        select(Message.id, Message.rank).where(Message.id.in_(first_tries)).order_by(Message.id).with_for_update()
+    firsts = [begun.message_id for begun, _ in accepted if begun.attempt_no == 1]
+    unknown = db.session.scalars(
+        select(Message.id)
+        .where(Message.id.in_(firsts), Message.rank == 0)
+        .order_by(Message.id)
+        .with_for_update()
     )
-    ranks = {row.id: row.rank for row in rows}
-    best = _close_attempts([pair for message_id, pair in first_tries.items() if message_id in ranks])
-    simple = []
-    for message_id, pair in first_tries.items():
-        if ranks.get(message_id) == 0 and best.get(message_id) == Rank.ACCEPTED:
-            simple.append(pair)
-        else:
-            others.append(pair)  # a receipt was faster, or it is not the only attempt
-    _show(account, simple)
-    return others
-
-
-def _close_attempts(pairs: "Sequence[tuple[Begun, Outcome]]") -> dict[str, int]:
-    """The attempts' ranks afterwards, by message."""
-    if not pairs:
-        return {}
-    answers = _answers(pairs)
-    rows = db.session.execute(
-        update(Attempt)
-        .where(Attempt.message_id == answers.c.message_id, Attempt.attempt_no == answers.c.attempt_no)
-        .values(
-            ended_at=clock.now(),
-            outcome="accepted",
-            external_id=func.coalesce(Attempt.external_id, answers.c.external_id),
-            rank=case((Attempt.rank < Rank.ACCEPTED, int(Rank.ACCEPTED)), else_=Attempt.rank),
+    open_ones = set(
+        db.session.scalars(
+            select(Attempt.message_id)
+            .where(Attempt.message_id.in_(list(unknown)), Attempt.attempt_no == 1, Attempt.rank < Rank.ACCEPTED)
+            .with_for_update()
         )
-        .returning(Attempt.message_id, Attempt.rank),
-        execution_options=_QUIET,
     )
-    return {row.message_id: row.rank for row in rows}
-
-
-def _answers(pairs: "Sequence[tuple[Begun, Outcome]]") -> Any:
-    return listed(
-        "answers",
-        message_id=(String(), [begun.message_id for begun, _ in pairs]),
-        attempt_no=(Integer(), [begun.attempt_no for begun, _ in pairs]),
-        external_id=(String(), [outcome.external_id for _, outcome in pairs]),
-    )
+    _show(account, [pair for pair in accepted if pair[0].attempt_no == 1 and pair[0].message_id in open_ones])
+    # A receipt was faster, or it is not the only attempt: these are cases of their own.
+    return [pair for pair in accepted if pair[0].attempt_no != 1 or pair[0].message_id not in open_ones]
 
 
 def _show(account: ProviderAccount, pairs: "Sequence[tuple[Begun, Outcome]]") -> None:
-    """The messages are accepted: they say so, their story does, and nothing is left to do for us."""
+    """The attempts and messages are accepted: they say so, their story does, and nothing is left to do for us."""
     if not pairs:
         return
     now = clock.now()
-    answers = _answers(pairs)
     ids = [begun.message_id for begun, _ in pairs]
-    lifecycle.show_accepted(answers, now)
-    lifecycle.drop_from_outbox(ids)
+    external_ids = [outcome.external_id for _, outcome in pairs]
+    update_each(
+        Attempt,
+        {"message_id": ids, "attempt_no": [begun.attempt_no for begun, _ in pairs]},
+        {"external_id": external_ids},
+        rank=int(Rank.ACCEPTED),
+        outcome="accepted",
+        ended_at=now,
+    )
+    lifecycle.show_accepted(ids, external_ids, now)
     lifecycle.tell(account.tenant_id, ids, "accepted", at=now, attempt_no=1, detail={"provider": account.provider})
     outcomes.account_seen(account)
-    for external_id in _parked(account, [outcome.external_id for _, outcome in pairs if outcome.external_id]):
+    for external_id in _parked(account, [each for each in external_ids if each]):
         parked.match_parked(account.id, external_id)
 
 
