@@ -100,6 +100,26 @@ def _now_sqlite(element: db_now, compiler: Any, **kw: Any) -> str:
     return f"(wa_now() + CAST(({compiler.process(element.clauses, **kw)}) * 1000000 AS INTEGER))"
 
 
+class db_moment(FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
+    """The database's clock when the statement began: the same for all its rows, so that an index can be used."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(seconds)
+
+
+@compiles(db_moment, "postgresql")
+def _moment_postgresql(element: db_moment, compiler: Any, **kw: Any) -> str:
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(db_moment, "sqlite")
+def _moment_sqlite(element: db_moment, compiler: Any, **kw: Any) -> str:
+    return f"(SELECT wa_now() + CAST(({compiler.process(element.clauses, **kw)}) * 1000000 AS INTEGER))"
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 

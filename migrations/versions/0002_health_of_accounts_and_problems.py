@@ -83,7 +83,14 @@ def upgrade() -> None:
     op.add_column("wa_outbox", sa.Column("template_id", sa.String(40), nullable=True))
     with op.batch_alter_table("wa_outbox") as table:
         table.alter_column("lease_token", type_=sa.String(64), existing_type=sa.String(40))
+    op.drop_index("ix_wa_outbox_due", table_name="wa_outbox")
+    _index_what_is_due("tenant_id", "account_id", "priority", "next_at", "message_id")
     _keep_apart_and_carry_over()
+
+
+def _index_what_is_due(*columns: str) -> None:
+    queued = sa.text("state = 'queued'")
+    op.create_index("ix_wa_outbox_due", "wa_outbox", columns, postgresql_where=queued, sqlite_where=queued)
 
 
 def _keep_apart_and_carry_over() -> None:
@@ -105,6 +112,8 @@ def _keep_apart_and_carry_over() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_wa_outbox_due", table_name="wa_outbox")
+    _index_what_is_due("account_id", "priority", "next_at", "message_id")
     with op.batch_alter_table("wa_outbox") as table:
         table.alter_column("lease_token", type_=sa.String(40), existing_type=sa.String(64))
     op.drop_column("wa_outbox", "template_id")

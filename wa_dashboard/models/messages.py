@@ -101,6 +101,7 @@ class Outbox(TenantRow):
     __table_args__ = (
         Index(
             "ix_wa_outbox_due",
+            "tenant_id",
             "account_id",
             "priority",
             "next_at",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from flask import current_app
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import OperationalError
 
 from .. import clock, failpoints, logs
@@ -331,14 +331,25 @@ def _bury(lane: Lane, claimed: Claimed, broken: dict[str, CannotSend]) -> None:
 
 
 def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
-    """Accounts on which something is due now, or has been due for ``overdue_s`` seconds."""
+    """Accounts on which something is due now, or has been due for ``overdue_s`` seconds.
+
+    Looks into the index once for each account and urgency, however much waits.
+    """
     with all_tenants("the tick serves everybody"):
-        rows = db.session.execute(
-            select(Outbox.account_id)
-            .join(ProviderAccount, ProviderAccount.id == Outbox.account_id)
-            .where(lifecycle.due(-overdue_s), ProviderAccount.status == "active")
-            .group_by(Outbox.account_id)
+        waits = (
+            select(Outbox.message_id)
+            .where(
+                Outbox.tenant_id == ProviderAccount.tenant_id,
+                Outbox.account_id == ProviderAccount.id,
+                lifecycle.due(-overdue_s),
+            )
+            .correlate(ProviderAccount)
         )
-        found = [account_id for (account_id,) in rows if account_id]
+        by_urgency = [waits.where(Outbox.priority == priority).exists() for priority in sorted(PRIORITY.values())]
+        found = list(
+            db.session.scalars(
+                select(ProviderAccount.id).where(ProviderAccount.status == "active", or_(*by_urgency))
+            )
+        )
         end_read()
     return found

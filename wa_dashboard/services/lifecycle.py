@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select, update
 
 from .. import clock
-from ..db import db, db_now, insert_rows, update_each
+from ..db import db, db_moment, db_now, insert_rows, update_each
 from ..domain import pricing
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
@@ -305,6 +305,6 @@ def due(seconds: float = 0.0) -> Any:
     """The condition of an outbox row that may be claimed now (database clock)."""
     return and_(
         Outbox.state == "queued",
-        Outbox.next_at <= db_now(seconds),
-        or_(Outbox.expires_at.is_(None), Outbox.expires_at > db_now()),
+        Outbox.next_at <= db_moment(seconds),
+        or_(Outbox.expires_at.is_(None), Outbox.expires_at > db_moment()),
     )
