@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import select, update
 
 from .. import clock
-from ..db import db, transaction
+from ..db import among, db, transaction
 from ..domain.consent import OUT, PURPOSES, Refusal, Said, judge, present_of, statuses, supersedes
 from ..domain.ids import new_id
 from ..domain.statuses import Purpose
@@ -264,14 +264,14 @@ def states_of(contact_ids: Collection[str], *, lock: bool = False) -> dict[str, 
     """
     wanted = (
         select(OptIn.contact_id, OptIn.purpose, OptIn.status, OptIn.occurred_at)
-        .where(OptIn.contact_id.in_(contact_ids))
+        .where(among(OptIn.contact_id, contact_ids))
         .order_by(OptIn.contact_id, OptIn.purpose)
     )
     if lock:
         wanted = wanted.with_for_update(read=True)
     states: dict[str, dict[str, Said]] = {contact_id: {} for contact_id in contact_ids}
-    for row in db.session.execute(wanted):
-        states[row.contact_id][row.purpose] = Said(row.status, row.occurred_at, "")
+    for contact_id, purpose, status, occurred_at in db.session.execute(wanted):
+        states[contact_id][purpose] = Said(status, occurred_at, "")
     return states
 
 

@@ -19,11 +19,12 @@ from sqlalchemy.exc import OperationalError
 from .. import clock, failpoints, logs
 from ..db import (
     all_tenants,
+    among,
     clock_of_database,
     db,
     db_now,
     end_read,
-    insert_rows,
+    insert_new,
     lies_among,
     tenant_scope,
     transaction,
@@ -234,7 +235,7 @@ def _begin(lane: Lane, claimed: Claimed, ready: dict[str, Composed]) -> dict[str
         rows = db.session.execute(
             update(Outbox)
             .where(
-                Outbox.message_id.in_(ready),
+                among(Outbox.message_id, ready),
                 Outbox.state == "claimed",
                 Outbox.lease_token == claimed.token,
                 Outbox.lease_until > db_now(),
@@ -292,12 +293,12 @@ def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:
         }
         for message_id, number in numbers.items()
     ]
-    insert_rows(Attempt, rows)
+    insert_new(Attempt, rows)
     now = clock.now()
     number = select(Outbox.attempt_no).where(Outbox.message_id == Message.id).scalar_subquery()
     db.session.execute(
         update(Message)
-        .where(Message.id.in_(numbers), Message.status == Status.QUEUED)
+        .where(among(Message.id, numbers), Message.status == Status.QUEUED)
         .values(
             status=Status.SENDING,
             status_at=now,

@@ -257,7 +257,7 @@ class _LaneAtWork:
         if not self._under_way:
             return min(max(ahead, 2 * self._connections), MOST_ROWS)
         room = min(self._connections + ahead - self._under_way, MOST_ROWS)
-        return room if room >= min(MOST_ROWS // 2, (self._connections + ahead) // 4) else 0
+        return room if room >= min(MOST_ROWS * 3 // 4, (self._connections + ahead) // 2) else 0
 
     def _open(self) -> Lane | None:
         if time.monotonic() - self._opened_at > _REOPEN_S:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select, update
 
 from .. import clock
-from ..db import db, db_moment, db_now, insert_rows, update_each
+from ..db import among, db, db_moment, db_now, insert_new, insert_rows, update_each
 from ..domain import pricing
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
@@ -52,7 +52,7 @@ def tell(
         }
         for message_id in message_ids
     ]
-    insert_rows(MessageEvent, rows)
+    insert_new(MessageEvent, rows)
 
 
 def move(tenant_id: str, message_ids: Sequence[str], to: Status, kind: str, **values: Any) -> list[str]:
@@ -128,7 +128,7 @@ def drop_from_outbox(message_ids: Collection[str]) -> None:
     """The messages need no further work of ours."""
     if message_ids:
         db.session.execute(
-            delete(Outbox).where(Outbox.message_id.in_(message_ids)),
+            delete(Outbox).where(among(Outbox.message_id, message_ids)),
             execution_options={"synchronize_session": False},
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from .. import logs
-from ..db import db
+from ..db import among, db
 from ..domain import rendering
 from ..domain.statuses import SENDABLE
 from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval
@@ -77,7 +77,7 @@ def gather(account: ProviderAccount, message_ids: Sequence[str]) -> Material:
         )
         .join(Outbox, Outbox.message_id == Message.id)
         .join(Contact, Contact.id == Message.contact_id)
-        .where(Message.id.in_(message_ids))
+        .where(among(Message.id, message_ids))
     )
     rows = db.session.execute(wanted).all()
     return Material(rows, _words_of(account, {row.template_id for row in rows if row.template_id}))

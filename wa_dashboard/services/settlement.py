@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from .. import clock, failpoints
-from ..db import db, savepoint, transaction, update_each
+from ..db import among, db, savepoint, transaction, update_each
 from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, ProviderAccount, WebhookItem
@@ -52,14 +52,14 @@ def _accept_simple(
     firsts = [begun.message_id for begun, _ in accepted if begun.attempt_no == 1]
     unknown = db.session.scalars(
         select(Message.id)
-        .where(Message.id.in_(firsts), Message.rank == 0)
+        .where(among(Message.id, firsts), Message.rank == 0)
         .order_by(Message.id)
         .with_for_update()
     )
     open_ones = set(
         db.session.scalars(
             select(Attempt.message_id)
-            .where(Attempt.message_id.in_(list(unknown)), Attempt.attempt_no == 1, Attempt.rank < Rank.ACCEPTED)
+            .where(among(Attempt.message_id, unknown), Attempt.attempt_no == 1, Attempt.rank < Rank.ACCEPTED)
             .with_for_update()
         )
     )
