@@ -173,6 +173,7 @@ class _LaneAtWork:
         self._answers: list[tuple[Begun, Outcome]] = []
         self._first_answer_at = 0.0
         self._apart = False  # the last attempt to settle and claim together has failed
+        self._trial: str | None = None  # nothing else may leave before it is decided
         self._not_before = 0.0  # what is not urgent waits so long, says a limit
         self._urgent_at = 0.0
         self._rate = 100.0  # answers a second, as of late
@@ -216,7 +217,7 @@ class _LaneAtWork:
     # --- taking on
 
     def _take_on(self) -> bool:
-        if not self.awake:
+        if not self.awake or self._trial is not None:
             return False
         now = time.monotonic()
         room = self._room()
@@ -241,6 +242,7 @@ class _LaneAtWork:
         self._apart = False
         self._settled(ripe)
         for begun in batch.begun:
+            self._trial = begun.trial
             self._start(lane, begun)
         if batch.wait is not None:
             self._not_before = now + min(batch.wait, 5.0)
@@ -311,7 +313,10 @@ class _LaneAtWork:
         answers = self._answers[: MOST_ROWS * 2]
         with tenant_scope(lane.tenant.id):
             _write_down(lane, answers)
-        self._settled(answers)
+            self._settled(answers)
+            if self._trial is not None and not self.busy:
+                delivery.end_trial(lane, self._trial)
+                self._trial = None
         self.wake()
         return True
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
-from .. import clock, logs, queues
+from .. import clock, logs
 from ..db import db, insert_rows
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
@@ -25,7 +25,7 @@ from ..providers.base import (
     TemplateStatusItem,
     UnknownItem,
 )
-from . import audit, consent, lifecycle, template_review
+from . import audit, breakers, consent, lifecycle, template_review
 
 log = logs.get(__name__)
 
@@ -272,9 +272,9 @@ def _release(account: ProviderAccount) -> bool:
     kept = account.hold_reason or ""
     if not kept.startswith(("provider:", "account_stop:")):
         return False
-    released = _switch(account, "held", status="active", hold_reason=None)
+    released = breakers.recover(account, by="provider")
     if released:
-        queues.wake_lane(account.id)
+        db.session.refresh(account)
     return released
 
 

@@ -15,7 +15,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, ProviderAccount, WebhookItem
 from ..providers.base import Outcome
-from . import lifecycle, outcomes, parked
+from . import breakers, lifecycle, outcomes, parked
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -30,6 +30,8 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
     with transaction():
         others += _accept_all(account, accepted)
         outcomes.settle(account, others, pace)
+        for trial in {begun.trial for begun, _ in results}:
+            breakers.note(account, [outcome for begun, outcome in results if begun.trial == trial], trial)
         failpoints.hit("F7b")
 
 
