@@ -202,6 +202,32 @@ def test_against_the_simulator_a_changed_token_stops_and_the_new_one_resumes(cli
     assert [lines.count(each) for each in ids] == [1] * 5
 
 
+@pytest.mark.parametrize(
+    ("hours_ago", "code", "held"), [(0, "131042", True), (0, "131026", False), (2, "131042", False)]
+)
+def test_a_receipt_that_tells_of_a_missing_payment_holds_after_the_first(tenant, template, far, hours_ago, code, held):
+    from wa_dashboard.providers.base import Fault, StatusItem
+    from wa_dashboard.services import news
+
+    (message_id,) = queue(tenant, template)
+    delivery.drain(tenant.account.id)
+    scope, error_class = ("account", "account_stop") if code == "131042" else ("recipient", "recipient")
+    item = StatusItem(
+        key="k",
+        at=clock.in_seconds(-3600 * hours_ago - 1),
+        correlation_id=f"{message_id}.1",
+        external_id=None,
+        status="failed",
+        error=Fault(error_class, code, "no", scope),
+    )
+
+    with tenant_scope(tenant.id), transaction():
+        news.apply(tenant.account, item, clock.now())
+
+    assert message_of(message_id).status == "failed"
+    assert (account_of(tenant.account).status == "held") is held
+
+
 # --- templates --------------------------------------------------------------------------------------------------
 
 

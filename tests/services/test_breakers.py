@@ -26,7 +26,7 @@ from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
 from wa_dashboard.domain import health
 from wa_dashboard.models import AccountEvent, Attempt, Breaker, Message, Outbox, ProviderAccount
 from wa_dashboard.providers.base import Outcome
-from wa_dashboard.services import breakers, delivery, failover, outcomes, probing, waiting
+from wa_dashboard.services import breakers, delivery, failover, outcomes, probing, slowing, waiting
 
 __all__ = ["far"]
 
@@ -89,6 +89,22 @@ def test_failures_older_than_a_minute_do_not_count(tenant, template):
 
     settle(tenant, template, [BUSY], first=40)
     assert breaker_of(tenant.account).state == "open"
+
+
+def test_with_little_traffic_nothing_but_failures_for_a_while_is_enough(tenant, other_tenant, template):
+    """Nine tries in ten minutes never make ten in one: without this they would use up the messages' tries instead."""
+    theirs = factories.make_template(other_tenant)
+    settle(tenant, template, [BUSY] * 4)
+    settle(other_tenant, theirs, [*[BUSY] * 4, *taken(1)])
+    with all_tenants("test"), transaction():
+        db.session.execute(update(Attempt).values(started_at=db_now(-90)))
+
+    settle(tenant, template, [BUSY], first=20)
+    settle(other_tenant, theirs, [BUSY], first=20)
+
+    assert breaker_of(tenant.account).state == "open"
+    assert breaker_of(tenant.account).evidence["seconds"] == 600
+    assert breaker_of(other_tenant.account) is None  # one got through
 
 
 @pytest.mark.parametrize(
@@ -406,7 +422,7 @@ def test_a_throttle_halves_the_speed_once_for_a_burst_and_it_comes_back(tenant, 
         with tenant_scope(tenant.id), transaction():
             db.session.execute(update(ProviderAccount).values(slowed_at=db_now(-6)))
         settle(tenant, template, [slow], first=30 + turn)
-    assert account_of(tenant.account).slowed == breakers.SLOWEST
+    assert account_of(tenant.account).slowed == slowing.SLOWEST
     assert account_story(tenant.account) == ["slowed"]
 
 

@@ -12,6 +12,7 @@ from ..domain.text import T
 from ..models import AccountEvent, Breaker, Outbox, ProviderAccount, Tenant
 from ..providers.base import explain
 from . import receipt_stream
+from .slowing import slowed_now
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,6 @@ def health_of(tenant: Tenant, live: bool) -> list[AccountHealth]:
     counts = _counts([account.id for account, _ in rows])
     now = clock_of_database()
     return [_of(account, breaker, counts, now) for account, breaker in rows]
-
-
-def slowed_now(slowed: float, slowed_at: datetime | None, now: datetime) -> float:
-    """The share of the rate that is left, 0–1: a tenth comes back in each minute after ``slowed_at``."""
-    if slowed_at is None:
-        return 1.0
-    return min(1.0, slowed + 0.1 * max((now - slowed_at).total_seconds(), 0.0) / 60)
 
 
 def state_of(account: ProviderAccount, breaker: Breaker | None) -> str:

@@ -169,7 +169,7 @@ def replace_credentials(actor: str, account_id: str, credentials: Mapping[str, o
     """
     with transaction():
         account = db.session.scalar(
-            select(ProviderAccount).where(ProviderAccount.id == account_id).with_for_update(),
+            select(ProviderAccount).where(ProviderAccount.id == account_id).with_for_update(key_share=True),
             execution_options={"populate_existing": True},
         )
         if account is None:

@@ -1,13 +1,16 @@
 """Which outcomes say that a provider is out of order, and how many did of late."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import func, select
 
-from ..db import db, db_now
+from ..db import clock_of_database, db, db_now
 from ..models import Attempt, ProviderAccount
 from ..providers.base import Outcome, provider_named
 from ..providers.verdict import fault
 
 WINDOW_S = 60.0
+TRICKLE_S = 600.0  # a sender with little traffic: nothing but failures for so long says the same
 # Graph's "unknown error" and "something went wrong" are what an outage of theirs looks like, whatever their table says.
 _OUTAGE_CODES = {"1", "131000"}
 _OURS = ("self_fence", "lease_expired")
@@ -20,27 +23,42 @@ def concerns_provider(outcome: Outcome) -> bool:
     return outcome.scope == "provider" or outcome.code in _OUTAGE_CODES
 
 
-def of_the_last_minute(account: ProviderAccount) -> tuple[int, int]:
-    """(requests that came to an end, those of them that concern the provider's health), by ix_wa_attempts_watermark."""
+@dataclass(frozen=True)
+class Seen:
+    """``requests`` that came to an end in the last ``window_s`` seconds, how many of them ``failed`` for the provider's
+    health, and how long ago the first of all began."""
+
+    window_s: float
+    requests: int
+    failed: int
+    for_s: float
+
+
+def of_the_last(account: ProviderAccount, seconds: float) -> Seen:
+    """What the account's attempts begun since then came to; by ix_wa_attempts_watermark."""
     groups = db.session.execute(
-        select(Attempt.outcome, Attempt.error_class, Attempt.error_code, func.count())
+        select(Attempt.outcome, Attempt.error_class, Attempt.error_code, func.count(), func.min(Attempt.started_at))
         .where(
             Attempt.account_id == account.id,
             Attempt.receipt_seen.in_((False, True)),
-            Attempt.started_at > db_now(-WINDOW_S),
+            Attempt.started_at > db_now(-seconds),
             Attempt.outcome.in_(("accepted", "not_sent", "rejected", "ambiguous")),
         )
         .group_by(Attempt.outcome, Attempt.error_class, Attempt.error_code)
     ).all()
-    codes = provider_named(account.provider).codes
     requests = failed = 0
-    for kind, error_class, code, count in groups:
-        if code in _OURS:
-            continue
-        requests += count
-        known = code is not None and code in codes
-        scope = fault(codes, code or "", "").scope if known else "provider"
-        class_fits = error_class in ("network", "transient", "ambiguous")
-        outcome = Outcome("not_sent" if kind == "not_sent" else "ambiguous", error_class, code, scope=scope)
-        failed += count if kind in ("not_sent", "ambiguous") and class_fits and concerns_provider(outcome) else 0
-    return requests, failed
+    first = now = clock_of_database()
+    for kind, error_class, code, count, began in groups:
+        if code not in _OURS:
+            requests += count
+            failed += count if _is_failure(account, kind, error_class, code) else 0
+            first = min(first, began)
+    return Seen(seconds, requests, failed, (now - first).total_seconds())
+
+
+def _is_failure(account: ProviderAccount, kind: str | None, error_class: str | None, code: str | None) -> bool:
+    if kind not in ("not_sent", "ambiguous") or error_class not in ("network", "transient", "ambiguous"):
+        return False
+    codes = provider_named(account.provider).codes
+    scope = fault(codes, code, "").scope if code is not None and code in codes else "provider"
+    return concerns_provider(Outcome("ambiguous", error_class, code, scope=scope))

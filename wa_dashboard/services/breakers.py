@@ -14,19 +14,21 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import or_, select, update
 
-from .. import logs, queues
+from .. import clock, logs, queues
 from ..db import clock_of_database, db, db_now, insert_rows, transaction
 from ..domain.ids import new_id
 from ..domain.pace import Pace
 from ..models import Breaker, Outbox, ProviderAccount
-from ..providers.base import Outcome
-from .account_health import AccountHealth, health_of, slowed_now
+from ..providers.base import Outcome, StatusItem
+from ..providers.verdict import outcome_of
+from .account_health import AccountHealth, health_of
 from .account_story import add_line
-from .breaker_evidence import WINDOW_S, concerns_provider, of_the_last_minute
+from .breaker_evidence import TRICKLE_S, WINDOW_S, concerns_provider, of_the_last
+from .slowing import slow_down
 
 __all__ = [
-    "AccountHealth", "Leave", "close_quiet", "concerns_provider", "free", "health_of", "holds_token", "leave", "lock",
-    "look_failed", "note", "recover", "slow_down", "take_look",
+    "AccountHealth", "Leave", "close_quiet", "concerns_provider", "free", "health_of", "heard", "holds_token", "leave",
+    "lock", "look_failed", "note", "recover", "slow_down", "take_look",
 ]  # fmt: skip
 
 log = logs.get(__name__)
@@ -34,7 +36,6 @@ log = logs.get(__name__)
 FAILURES, REQUESTS, SHARE = 5, 10, 0.5
 LADDER = (1, 2, 4, 8)
 LOOK_S = 45.0  # longer than any answer to a look may take
-SLOWEST = 0.05
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,16 @@ def _count(account: ProviderAccount, last: Outcome) -> None:
     row = _locked(Breaker.account_id == account.id)
     if row is not None and row.state != "closed":
         return
-    requests, failed = of_the_last_minute(account)
-    if failed < FAILURES or requests < REQUESTS or failed < requests * SHARE:
-        return
+    seen = of_the_last(account, WINDOW_S)
+    if seen.failed < FAILURES or seen.requests < REQUESTS or seen.failed < seen.requests * SHARE:
+        seen = of_the_last(account, TRICKLE_S)
+        if seen.failed < FAILURES or seen.failed < seen.requests or seen.for_s < WINDOW_S:
+            return
     row = row or _new(account)
     if row.state == "closed":
         row.opened, row.down_since = 0, None
-        _open(account, row, {"failed": failed, "requests": requests, "seconds": int(WINDOW_S), **_last(last)})
+        evidence = {"failed": seen.failed, "requests": seen.requests, "seconds": int(seen.window_s)}
+        _open(account, row, evidence | _last(last))
 
 
 def _last(outcome: Outcome) -> dict[str, Any]:
@@ -194,6 +198,15 @@ def lock(account: ProviderAccount, outcome: Outcome) -> bool:
     log.error("account_held", account_id=account.id, reason=reason, detail=logs.mask_text(outcome.detail)[:300])
     queues.wake_chores()
     return True
+
+
+def heard(account: ProviderAccount, item: StatusItem) -> bool:
+    """A receipt that says the account itself is refused (a missing payment is told so, after each message): hold it
+    after the first. News of more than an hour ago says nothing of now. In a transaction."""
+    if item.status != "failed" or item.error is None or item.at < clock.in_seconds(-3600):
+        return False
+    outcome = outcome_of(item.error)
+    return outcome.holds is not None and lock(account, outcome)
 
 
 def recover(account: ProviderAccount, by: str = "look") -> bool:
@@ -267,19 +280,17 @@ def holds_token(account: ProviderAccount, token: str) -> bool:
 
 def look_failed(account: ProviderAccount, outcome: Outcome, token: str) -> None:
     """Still out of order, or refused: look again later (in a transaction)."""
+    if outcome.holds and lock(account, outcome):
+        return
     row = _locked(Breaker.account_id == account.id, Breaker.probe_token == token)
     if row is None:
         return
     row.probe_token = row.probe_until = None
-    db.session.flush()
-    if row.state == "open" and outcome.holds:
-        lock(account, outcome)
-        return
-    now = clock_of_database()
     if row.state == "locked":
         row.evidence = {**row.evidence, "looks": int(row.evidence.get("looks", 0)) + 1}
         wait = _wait_locked(row)
     else:
+        now = clock_of_database()
         wait = _wait((now - (row.down_since or now)).total_seconds())
     db.session.flush()
     _look_in(row, wait)
@@ -302,36 +313,6 @@ def _look_in(row: Breaker, seconds: float) -> None:
         update(Breaker).where(Breaker.account_id == row.account_id).values(retry_at=db_now(seconds)),
         execution_options={"synchronize_session": False},
     )
-
-
-# --- slower -----------------------------------------------------------------------------------------------------
-
-
-def slow_down(account: ProviderAccount) -> None:
-    """The provider said "too fast": half the rate, never under a twentieth (in a transaction).
-
-    What is left of the rate at any moment is ``account_health.slowed_now``: a tenth comes back each minute. The answers
-    of one burst count once.
-    """
-    now = clock_of_database()
-    fresh = db.session.execute(
-        select(ProviderAccount.slowed, ProviderAccount.slowed_at).where(ProviderAccount.id == account.id)
-    ).one()
-    before = slowed_now(fresh.slowed, fresh.slowed_at, now)
-    after = max(SLOWEST, before / 2)
-    slowed = db.session.scalar(
-        update(ProviderAccount)
-        .where(
-            ProviderAccount.id == account.id,
-            or_(ProviderAccount.slowed_at.is_(None), ProviderAccount.slowed_at < db_now(-5)),
-        )
-        .values(slowed=after, slowed_at=db_now())
-        .returning(ProviderAccount.id),
-        execution_options={"synchronize_session": False},
-    )
-    if slowed and before == 1.0:
-        add_line(account.tenant_id, account.id, "slowed", share=after)
-        log.info("account_slowed", account_id=account.id, share=after)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdi
 
 def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
     message_id = lifecycle.apply_receipt(account, item)
+    breakers.heard(account, item)
     if message_id is None:
         return Verdict("parked", detail=_keep(item))
     return Verdict("applied", message_id, detail={"status": item.status})

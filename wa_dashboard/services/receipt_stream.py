@@ -96,7 +96,9 @@ def _last_told() -> dict[str, str]:
 def _tell(account: ProviderAccount, is_stopped: bool) -> bool:
     kind = STOPPED if is_stopped else BACK
     with tenant_scope(account.tenant_id), transaction():
-        db.session.execute(select(ProviderAccount.id).where(ProviderAccount.id == account.id).with_for_update())
+        db.session.execute(
+            select(ProviderAccount.id).where(ProviderAccount.id == account.id).with_for_update(key_share=True)
+        )
         last = account_story.newest(account.id, (STOPPED, BACK), 1)
         if (last[0].kind if last else BACK) == kind:
             return False  # another process was faster

@@ -91,7 +91,12 @@ def _parked(account_id: str, most: int) -> list[str]:
     wanted = (
         select(Outbox.message_id)
         .join(Message, Message.id == Outbox.message_id)
-        .where(Outbox.account_id == account_id, Outbox.state == "queued", Message.reason.in_(FOR_THE_ACCOUNT))
+        .where(
+            Outbox.account_id == account_id,
+            Outbox.state == "queued",
+            Outbox.next_at > db_now(),
+            Message.reason.in_(FOR_THE_ACCOUNT),
+        )
         .order_by(Outbox.priority, Outbox.next_at, Outbox.message_id)
         .limit(most)
         .with_for_update(of=Outbox, skip_locked=True)
