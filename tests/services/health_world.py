@@ -22,7 +22,7 @@ from wa_dashboard.models import (
     ProviderAccount,
     TemplateApproval,
 )
-from wa_dashboard.services import consent_log, contacts, delivery, outcomes
+from wa_dashboard.services import consent_log, contacts, delivery, settlement
 
 DOWN = (503, {"error": {"code": 131016, "message": "Service unavailable", "type": "OAuthException"}})
 
@@ -182,11 +182,10 @@ def approve(ready, template, account, status="approved"):
 def settle(ready, template, answers, first=0, account=None):
     """Send one message for each of these outcomes, without a wire; the ids of the messages."""
     ids = queue(ready, template, len(answers), first, account)
-    lane = delivery._open_lane((account or ready.account).id)
+    lane = delivery.open_lane((account or ready.account).id)
     with tenant_scope(ready.id):
         begun = delivery.begin(lane, delivery.claim(lane, len(answers)))
-        outcomes.settle(lane.account, list(zip(begun, answers, strict=True)), delivery.pace(), lane.trial.token)
-        delivery._end_trial(lane)
+        settlement.settle(lane.account, list(zip(begun, answers, strict=True)), delivery.pace())
     return ids
 
 

@@ -24,7 +24,7 @@ from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.errors import Invalid, NotFound
 from wa_dashboard.models import AuditEntry, Outbox, TemplateApproval
 from wa_dashboard.providers.base import Outcome, TemplateStatusItem
-from wa_dashboard.services import accounts, breakers, delivery, failover, outcomes, probing, template_review
+from wa_dashboard.services import accounts, breakers, delivery, engine, failover, outcomes, probing, template_review
 
 __all__ = ["far"]
 
@@ -42,7 +42,7 @@ def held(tenant, template, far):
     """Twelve messages at an account whose token is refused."""
     far.answer, far.look = EXPIRED, EXPIRED
     ids = queue(tenant, template, 12)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     failover.relieve()
     return ids
 
@@ -50,7 +50,7 @@ def held(tenant, template, far):
 def send_all(ready):
     for _ in range(12):
         failover.relieve()
-        delivery.drain(ready.account.id, budget_s=1)
+        engine.drain(ready.account.id, budget_s=1)
 
 
 def test_a_refused_token_holds_the_account_and_costs_no_message_anything(tenant, held, far):
@@ -62,7 +62,7 @@ def test_a_refused_token_holds_the_account_and_costs_no_message_anything(tenant,
     assert account_story(tenant.account) == ["held"]
     sent = len(far.sends)
     make_due(tenant)
-    assert delivery.drain(tenant.account.id) == 0
+    assert engine.drain(tenant.account.id) == 0
     assert len(far.sends) == sent
 
 
@@ -143,7 +143,7 @@ def test_the_same_trouble_again_costs_one_message_one_attempt(tenant, held, far)
     look_now(tenant.account.id)
     assert probing.probe_due() == 1
 
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
 
     assert len(far.sends) == before + 1
     row = breaker_of(tenant.account)
@@ -155,7 +155,7 @@ def test_the_same_trouble_again_costs_one_message_one_attempt(tenant, held, far)
 def test_a_spam_limit_rests_a_quarter_of_an_hour_first(tenant, template, far):
     far.answer = SPAM
     (message_id,) = queue(tenant, template)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
 
     row = breaker_of(tenant.account)
     assert (row.state, account_of(tenant.account).hold_reason) == ("locked", "throttle:131048")
@@ -186,7 +186,7 @@ def test_against_the_simulator_a_changed_token_stops_and_the_new_one_resumes(cli
         answer = client.post("/api/wa/send/confirm", json=order, headers=ready.headers)
         assert answer.status_code == 202, answer.json
         ids.append(answer.json["message"]["id"])
-    delivery.drain(ready.account.id)
+    engine.drain(ready.account.id)
     assert account_of(ready.account).hold_reason == "account_stop:190"
     assert {message_of(each).status for each in ids} == {"queued"}
 
@@ -210,7 +210,7 @@ def test_a_receipt_that_tells_of_a_missing_payment_holds_after_the_first(tenant,
     from wa_dashboard.services import news
 
     (message_id,) = queue(tenant, template)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     scope, error_class = ("account", "account_stop") if code == "131042" else ("recipient", "recipient")
     item = StatusItem(
         key="k",
@@ -236,7 +236,7 @@ def test_what_waited_for_a_template_goes_as_soon_as_it_is_approved_again(tenant,
     far.answer = (400, {"error": {"code": 132015, "message": "Template is paused", "type": "OAuthException"}})
     (message_id,) = queue(tenant, template)
     (waits,) = queue(tenant, other, first=1)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     assert {message_of(each).reason for each in (message_id, waits)} == {"template_unavailable"}
     with tenant_scope(tenant.id), transaction():
         db.session.execute(update(TemplateApproval).values(status="paused"))
@@ -258,7 +258,7 @@ def test_what_waited_for_a_template_goes_as_soon_as_it_is_approved_again(tenant,
         assert template_review.apply_news(tenant.account, news)
     assert message_of(message_id).reason is None
     assert message_of(waits).reason == "template_unavailable"
-    assert delivery.drain(tenant.account.id) == 1
+    assert engine.drain(tenant.account.id) == 1
 
     assert (message_of(message_id).status, outbox_of(message_id)) == ("accepted", None)
     assert (message_of(waits).status, outbox_of(waits).failures) == ("queued", 0)

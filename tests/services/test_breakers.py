@@ -26,7 +26,7 @@ from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
 from wa_dashboard.domain import health
 from wa_dashboard.models import AccountEvent, Attempt, Breaker, Message, Outbox, ProviderAccount
 from wa_dashboard.providers.base import Outcome
-from wa_dashboard.services import breakers, delivery, failover, outcomes, probing, slowing, waiting
+from wa_dashboard.services import breakers, delivery, engine, failover, probing, settlement, slowing, waiting
 
 __all__ = ["far"]
 
@@ -97,7 +97,7 @@ def test_with_little_traffic_nothing_but_failures_for_a_while_is_enough(tenant, 
     settle(tenant, template, [BUSY] * 4)
     settle(other_tenant, theirs, [*[BUSY] * 4, *taken(1)])
     with all_tenants("test"), transaction():
-        db.session.execute(update(Attempt).values(started_at=db_now(-90)))
+        db.session.execute(update(Attempt).values(started_at=db_now(-130)))
 
     settle(tenant, template, [BUSY], first=20)
     settle(other_tenant, theirs, [BUSY], first=20)
@@ -134,12 +134,12 @@ def test_while_all_is_well_no_breaker_is_read_or_written(tenant, template, monke
 
     said = []
     listener = lambda *args: said.append(args[2])  # noqa: E731
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     queue(tenant, template, 5)
     with tenant_scope(tenant.id):
         begun = delivery.begin(lane, delivery.claim(lane, 5))
         event.listen(db.engine, "before_cursor_execute", listener)
-        outcomes.settle(lane.account, list(zip(begun, taken(5), strict=True)), delivery.pace())
+        settlement.settle(lane.account, list(zip(begun, taken(5), strict=True)), delivery.pace())
         event.remove(db.engine, "before_cursor_execute", listener)
 
     assert len(said) > 5
@@ -149,7 +149,7 @@ def test_while_all_is_well_no_breaker_is_read_or_written(tenant, template, monke
 def test_two_workers_that_fail_together_open_it_once(app, tenant, template):
     settle(tenant, template, [BUSY] * 9)
     queue(tenant, template, 8, first=20)
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     with tenant_scope(tenant.id):
         begun = [delivery.begin(lane, delivery.claim(lane, 2)) for _ in range(4)]
     ready = threading.Barrier(4)
@@ -157,7 +157,7 @@ def test_two_workers_that_fail_together_open_it_once(app, tenant, template):
     def fail(mine):
         with app.app_context(), tenant_scope(tenant.id):
             ready.wait(5)
-            outcomes.settle(lane.account, [(one, BUSY) for one in mine], delivery.pace())
+            settlement.settle(lane.account, [(one, BUSY) for one in mine], delivery.pace())
             db.session.remove()
 
     with ThreadPoolExecutor(4) as pool:
@@ -244,34 +244,32 @@ def test_one_then_two_then_four_then_eight_then_all(tenant, trying, far):
     assert breaker_of(tenant.account).state == "half_open"
     steps = []
     for _ in range(4):
-        lane = delivery._open_lane(tenant.account.id)
+        lane = delivery.open_lane(tenant.account.id)
         with tenant_scope(tenant.id):
             claimed = delivery.claim(lane, 64)
             begun = delivery.begin(lane, claimed)
             steps.append(len(begun))
-            outcomes.settle(
-                lane.account, list(zip(begun, taken(len(begun)), strict=True)), delivery.pace(), lane.trial.token
-            )
+            settlement.settle(lane.account, list(zip(begun, taken(len(begun)), strict=True)), delivery.pace())
 
     assert steps == [1, 2, 4, 8]
     assert breaker_of(tenant.account).state == "closed"
     failover.relieve()
     assert breaker_of(tenant.account) is None
     assert account_story(tenant.account) == ["opened", "half_open", "closed"]
-    assert delivery.drain(tenant.account.id) == 25
+    assert engine.drain(tenant.account.id) == 25
     assert {message_of(each).status for each in trying} == {"accepted"}
 
 
 def test_results_that_come_in_pieces_climb_the_same_steps(tenant, trying):
     with tenant_scope(tenant.id), transaction():
         db.session.execute(update(Breaker).values(step=4))
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     with tenant_scope(tenant.id):
         begun = delivery.begin(lane, delivery.claim(lane, 64))
-        token = lane.trial.token
-        outcomes.settle(lane.account, [(begun[0], taken(1)[0])], delivery.pace(), token)
+        token = begun[0].trial
+        settlement.settle(lane.account, [(begun[0], taken(1)[0])], delivery.pace())
         assert (breaker_of(tenant.account).step, breaker_of(tenant.account).probe_token) == (4, token)
-        outcomes.settle(lane.account, list(zip(begun[1:], taken(3), strict=True)), delivery.pace(), token)
+        settlement.settle(lane.account, list(zip(begun[1:], taken(3), strict=True)), delivery.pace())
 
     assert (breaker_of(tenant.account).step, breaker_of(tenant.account).probe_token) == (8, None)
 
@@ -296,11 +294,11 @@ def test_only_one_worker_tries_at_a_time(app, tenant, trying):
 
 @pytest.mark.parametrize("trouble", [BUSY, REFUSED, UNCLEAR])
 def test_a_trial_that_fails_opens_again_and_burns_no_try(tenant, trying, trouble):
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     with tenant_scope(tenant.id):
         begun = delivery.begin(lane, delivery.claim(lane, 64))
         before = outbox_of(begun[0].message_id).failures
-        outcomes.settle(lane.account, [(begun[0], trouble)], delivery.pace(), lane.trial.token)
+        settlement.settle(lane.account, [(begun[0], trouble)], delivery.pace())
 
     row = breaker_of(tenant.account)
     assert (row.state, row.opened, row.probe_token) == ("open", 2, None)
@@ -308,11 +306,11 @@ def test_a_trial_that_fails_opens_again_and_burns_no_try(tenant, trying, trouble
 
 
 def test_a_clear_no_about_a_message_is_a_sign_of_life(tenant, trying):
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     no = Outcome("rejected", "recipient", "131026", "not on WhatsApp", scope="recipient")
     with tenant_scope(tenant.id):
         begun = delivery.begin(lane, delivery.claim(lane, 64))
-        outcomes.settle(lane.account, [(begun[0], no)], delivery.pace(), lane.trial.token)
+        settlement.settle(lane.account, [(begun[0], no)], delivery.pace())
 
     assert (breaker_of(tenant.account).state, breaker_of(tenant.account).step) == ("half_open", 2)
 
@@ -322,7 +320,7 @@ def test_a_trial_that_finds_nothing_to_send_gives_its_token_back(tenant, templat
     look_now(tenant.account.id)
     probing.probe_due()
 
-    assert delivery.drain(tenant.account.id) == 0
+    assert engine.drain(tenant.account.id) == 0
     assert breaker_of(tenant.account).probe_token is None
 
 
@@ -376,14 +374,14 @@ def test_an_outage_is_survived_without_a_loss(tenant, template, far, until):
     """R26 in small: everything fails, looks pass, sends do not; then the provider is back."""
     far.answer = DOWN
     ids = queue(tenant, template, 24)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     assert breaker_of(tenant.account).state == "open"
     opened_after = len(far.sends)
     began = time.monotonic()
 
     while time.monotonic() - began < 4:
         failover.relieve()
-        delivery.drain(tenant.account.id, budget_s=0.2)
+        engine.drain(tenant.account.id, budget_s=0.2)
         probing.probe_due()
         time.sleep(0.05)
     wasted = len(far.sends) - opened_after
@@ -394,7 +392,7 @@ def test_an_outage_is_survived_without_a_loss(tenant, template, far, until):
     while any(message_of(each).status != "accepted" for each in ids):
         assert time.monotonic() - back < 8
         failover.relieve()
-        delivery.drain(tenant.account.id, budget_s=1)
+        engine.drain(tenant.account.id, budget_s=1)
         probing.probe_due()
         time.sleep(0.02)
     assert len(far.sends) - opened_after - wasted == len(ids)

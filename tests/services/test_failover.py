@@ -26,7 +26,7 @@ from wa_dashboard.domain import story
 from wa_dashboard.errors import NotFound
 from wa_dashboard.models import AccountEvent, Message, Outbox, ProviderAccount, Tenant
 from wa_dashboard.providers.base import Outcome
-from wa_dashboard.services import accounts, breakers, delivery, failover, probing, recovery, waiting
+from wa_dashboard.services import accounts, breakers, engine, failover, probing, recovery, waiting
 
 __all__ = ["far", "standby_far"]
 
@@ -69,10 +69,10 @@ def test_a_definite_no_goes_at_once_through_the_other_account(
     far.answer = DOWN
     (message_id,) = queue(tenant, template)
 
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     assert outbox_of(message_id).account_id == standby.id
     assert message_of(message_id).provider == "twilio"
-    delivery.drain(standby.id)
+    engine.drain(standby.id)
 
     message = message_of(message_id)
     assert (message.status, message.account_id, message.attempts) == ("accepted", standby.id, 2)
@@ -104,10 +104,10 @@ def test_a_doubt_or_a_no_about_the_message_never_changes_account(
     far.answer = answer
     (message_id,) = queue(tenant, template)
 
-    delivery.drain(tenant.account.id)
-    delivery.drain(standby.id)
+    engine.drain(tenant.account.id)
+    engine.drain(standby.id)
     failover.relieve()
-    delivery.drain(standby.id)
+    engine.drain(standby.id)
 
     assert message_of(message_id).status == status
     assert message_of(message_id).account_id == tenant.account.id
@@ -138,7 +138,7 @@ def test_without_a_fit_standby_it_waits_where_it_is(tenant, template, standby, f
     far.answer = DOWN
     (message_id,) = queue(tenant, template)
 
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
 
     assert (message_of(message_id).status, message_of(message_id).reason) == ("queued", "retrying")
     assert outbox_of(message_id).account_id == tenant.account.id
@@ -150,8 +150,8 @@ def test_two_accounts_in_trouble_do_not_play_ball(tenant, template, standby, far
     standby_far.answer = (503, {"code": 20503, "message": "unavailable", "status": 503})
     (message_id,) = queue(tenant, template)
 
-    delivery.drain(tenant.account.id)
-    delivery.drain(standby.id)
+    engine.drain(tenant.account.id)
+    engine.drain(standby.id)
 
     assert outbox_of(message_id).account_id == standby.id
     assert message_of(message_id).reason == "retrying"
@@ -250,9 +250,9 @@ def test_an_outage_with_a_standby_delivers_everything_once(tenant, template, sta
     ids = queue(tenant, template, 24)
 
     for _ in range(6):
-        delivery.drain(tenant.account.id, budget_s=1)
+        engine.drain(tenant.account.id, budget_s=1)
         failover.relieve()
-        delivery.drain(standby.id, budget_s=1)
+        engine.drain(standby.id, budget_s=1)
 
     assert {message_of(each).status for each in ids} == {"accepted"}
     assert {message_of(each).account_id for each in ids} == {standby.id}
@@ -267,7 +267,7 @@ def test_what_was_sent_again_without_evidence_stays_with_its_account(tenant, tem
 
     far.answer = "close"
     (message_id,) = queue(tenant, template)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     with tenant_scope(tenant.id), transaction():
         from wa_dashboard.db import db_now
 
@@ -277,9 +277,9 @@ def test_what_was_sent_again_without_evidence_stays_with_its_account(tenant, tem
 
     far.answer = DOWN
     make_due(tenant)
-    delivery.drain(tenant.account.id)
+    engine.drain(tenant.account.id)
     failover.relieve()
-    delivery.drain(standby.id)
+    engine.drain(standby.id)
 
     assert outbox_of(message_id).account_id == tenant.account.id
     assert standby_far.sends == []

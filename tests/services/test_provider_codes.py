@@ -18,7 +18,7 @@ from wa_dashboard.db import db, db_now, tenant_scope, transaction
 from wa_dashboard.domain.failures import explain
 from wa_dashboard.models import Breaker, Outbox, ProviderAccount
 from wa_dashboard.providers.base import Outcome
-from wa_dashboard.services import delivery, outcomes, recovery
+from wa_dashboard.services import delivery, engine, recovery, settlement
 
 META = {
     "held": "0 190 3 10 200 210 299 131005 131031 131037 131042 131044 131045 131048 131064 133010 33 368",
@@ -98,7 +98,7 @@ def test_every_code_does_what_the_table_says(app, other_tenant, provider, table,
                 number += 1
                 far.answer = answer(code)
                 (message_id,) = queue(ready, template, first=number)
-                assert delivery.drain(ready.account.id) == 1
+                assert engine.drain(ready.account.id) == 1
                 found = what_it_did(ready, message_id)
                 if found != (action, *STATE[action]):
                     wrong[code] = found
@@ -127,13 +127,13 @@ def test_a_pause_for_one_person_holds_only_what_goes_to_them(tenant):
     template = factories.make_template(tenant)
     (first,), (second,) = queue(tenant, template), queue(tenant, template)
     (other,) = queue(tenant, template, first=1)
-    lane = delivery._open_lane(tenant.account.id)
+    lane = delivery.open_lane(tenant.account.id)
     no = Outcome("throttled", "throttle", "131056", "pair", retry_after=6, scope="pair")
 
     with tenant_scope(tenant.id):
         begun = delivery.begin(lane, delivery.claim(lane, 1))
         assert [one.message_id for one in begun] == [first]
-        outcomes.settle(lane.account, [(begun[0], no)], delivery.pace())
+        settlement.settle(lane.account, [(begun[0], no)], delivery.pace())
 
         soon = set(db.session.scalars(select(Outbox.message_id).where(Outbox.next_at <= db_now(5))))
         later = set(db.session.scalars(select(Outbox.message_id).where(Outbox.next_at <= db_now(10))))
@@ -159,7 +159,7 @@ def test_the_limit_of_promotions_to_a_person_is_not_tried_again_for_a_day(app, t
                 message_of(message_id).expires_at = clock.in_seconds(expires_in_h * 3600)
                 db.session.flush()
         far.answer = meta(131049)
-        delivery.drain(tenant.account.id)
+        engine.drain(tenant.account.id)
 
     message = message_of(message_id)
     assert (message.status, message.reason) == expected

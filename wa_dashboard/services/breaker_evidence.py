@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from ..db import clock_of_database, db, db_now
+from ..db import db, db_now
 from ..models import Attempt, ProviderAccount
 from ..providers.base import Outcome, provider_named
 from ..providers.verdict import fault
@@ -13,7 +13,7 @@ WINDOW_S = 60.0
 TRICKLE_S = 600.0  # a sender with little traffic: nothing but failures for so long says the same
 # Graph's "unknown error" and "something went wrong" are what an outage of theirs looks like, whatever their table says.
 _OUTAGE_CODES = {"1", "131000"}
-_OURS = ("self_fence", "lease_expired")
+_OURS = ("self_fence", "lease_expired", "never_left", "worker_ended")  # our own processes' misfortunes
 
 
 def concerns_provider(outcome: Outcome) -> bool:
@@ -25,19 +25,26 @@ def concerns_provider(outcome: Outcome) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """``requests`` that came to an end in the last ``window_s`` seconds, how many of them ``failed`` for the provider's
-    health, and how long ago the first of all began."""
+    """Of the last ``seconds``: ``requests`` that came to an end, those that ``failed`` for the provider's health, and
+    how long the first and the last of these lie apart (``span_s``)."""
 
-    window_s: float
+    seconds: float
     requests: int
     failed: int
-    for_s: float
+    span_s: float
 
 
 def of_the_last(account: ProviderAccount, seconds: float) -> Seen:
     """What the account's attempts begun since then came to; by ix_wa_attempts_watermark."""
     groups = db.session.execute(
-        select(Attempt.outcome, Attempt.error_class, Attempt.error_code, func.count(), func.min(Attempt.started_at))
+        select(
+            Attempt.outcome,
+            Attempt.error_class,
+            Attempt.error_code,
+            func.count(),
+            func.min(Attempt.started_at),
+            func.max(Attempt.started_at),
+        )
         .where(
             Attempt.account_id == account.id,
             Attempt.receipt_seen.in_((False, True)),
@@ -47,13 +54,15 @@ def of_the_last(account: ProviderAccount, seconds: float) -> Seen:
         .group_by(Attempt.outcome, Attempt.error_class, Attempt.error_code)
     ).all()
     requests = failed = 0
-    first = now = clock_of_database()
-    for kind, error_class, code, count, began in groups:
-        if code not in _OURS:
-            requests += count
-            failed += count if _is_failure(account, kind, error_class, code) else 0
-            first = min(first, began)
-    return Seen(seconds, requests, failed, (now - first).total_seconds())
+    first = last = None
+    for kind, error_class, code, count, began, ended in groups:
+        if code in _OURS:
+            continue
+        requests += count
+        if _is_failure(account, kind, error_class, code):
+            failed += count
+            first, last = min(first or began, began), max(last or ended, ended)
+    return Seen(seconds, requests, failed, (last - first).total_seconds() if first and last else 0.0)
 
 
 def _is_failure(account: ProviderAccount, kind: str | None, error_class: str | None, code: str | None) -> bool:

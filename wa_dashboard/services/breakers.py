@@ -127,12 +127,12 @@ def _count(account: ProviderAccount, last: Outcome) -> None:
     seen = of_the_last(account, WINDOW_S)
     if seen.failed < FAILURES or seen.requests < REQUESTS or seen.failed < seen.requests * SHARE:
         seen = of_the_last(account, TRICKLE_S)
-        if seen.failed < FAILURES or seen.failed < seen.requests or seen.for_s < WINDOW_S:
+        if seen.failed < FAILURES or seen.failed < seen.requests or seen.span_s < 2 * WINDOW_S:
             return
     row = row or _new(account)
     if row.state == "closed":
         row.opened, row.down_since = 0, None
-        evidence = {"failed": seen.failed, "requests": seen.requests, "seconds": int(seen.window_s)}
+        evidence = {"failed": seen.failed, "requests": seen.requests, "seconds": int(seen.seconds)}
         _open(account, row, evidence | _last(last))
 
 

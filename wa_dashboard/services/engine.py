@@ -38,9 +38,7 @@ def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
     return _run(budget_s, only=account_id)
 
 
-def serve(
-    budget_s: float = BUDGET_S, *, linger: bool = False, stopping: Callable[[], object] = lambda: False
-) -> int:
+def serve(budget_s: float = BUDGET_S, *, linger: bool = False, stopping: Callable[[], object] = lambda: False) -> int:
     """Send what is due on every account. Returns the requests made.
 
     ``linger``: stay for the whole budget and answer wake-ups within milliseconds, instead of ending when all is sent.

@@ -35,9 +35,7 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
         failpoints.hit("F7b")
 
 
-def _accept_all(
-    account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]"
-) -> "list[tuple[Begun, Outcome]]":
+def _accept_all(account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]") -> "list[tuple[Begun, Outcome]]":
     """Returns those that are not as simple as that."""
     if not accepted:
         return []
