@@ -22,7 +22,7 @@ pytest_plugins = ["tests.support.fixtures"]
 
 PACE = (
     "lease=6,connect=2,read=3,grace=0.3,margin=0.2,hold=30,long_hold=40,look_first=0.2,look_again=0.2,look_last=1.5,pair=0,"
-    "base=0.05,cap=0.3,tick=0.2"
+    "base=0.05,cap=0.3,tick=0.2,probe=0.3"
 )
 
 

@@ -44,6 +44,7 @@ def put_in_outbox(message, *, state="queued", attempt_no=0, next_in=0.0, **times
         "contact_id": message.contact_id,
         "purpose": message.purpose,
         "account_id": message.account_id,
+        "template_id": message.template_id,
         "live": False,
         "priority": 1,
         "policy": message.policy,

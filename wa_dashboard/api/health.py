@@ -14,7 +14,7 @@ from .. import db as database
 from .. import queues, security
 from ..db import all_tenants, db, end_read, give_up_read
 from ..models import Message, Outbox, WebhookEvent
-from ..services import checkup
+from ..services import account_health, checkup
 
 bp = Blueprint("health", __name__)
 
@@ -102,6 +102,15 @@ class _Counts:
             ):
                 webhooks.add_metric([state], count)
             yield webhooks
+            breakers = GaugeMetricFamily("wa_breaker_state", "Senders by the state of their breaker", labels=["state"])
+            for state, count in account_health.states().items():
+                breakers.add_metric([state], count)
+            yield breakers
+            yield GaugeMetricFamily(
+                "wa_uncertain_age_seconds",
+                "How long the oldest message without a clear answer has been waiting",
+                value=account_health.oldest_doubt_s(),
+            )
             age = checkup.tick_age()
             yield GaugeMetricFamily(
                 "wa_tick_age_seconds", "Seconds since the sweeps last ran", value=age.total_seconds() if age else -1

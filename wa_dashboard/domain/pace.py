@@ -23,6 +23,8 @@ class Pace:
     cap: float = 3600.0
     tries: int = 8
     tick: float = 2.0
+    probe: float = 15.0  # an account that is out of order is looked at after this; longer waits are multiples of it
+    silence: float = 300.0  # accepted messages without any receipt for so long: receipts have stopped
 
     def retry_delay(self, failures: int, retry_after: float | None = None) -> float:
         """Full jitter: anywhere up to base·2^(failures-1), never under a second or what the provider asked for."""

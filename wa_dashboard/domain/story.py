@@ -16,6 +16,11 @@ REASONS: dict[str, T] = {
     "throttled": T("the sending limit is reached; it goes out as soon as there is room"),
     "retrying": T("the last try did not get through; the next one follows by itself"),
     "account_held": T("the provider has stopped the sender; it goes out once the sender works again"),
+    "breaker_open": T("the provider is out of order; it goes out by itself once it works again"),
+    "account_disabled": T("the sender is switched off"),
+    "recipient_defer": T("WhatsApp limits how much this person gets; it is tried again after a day"),
+    "receipts_stopped": T("no receipts come back from the provider at the moment, so we wait longer before deciding"),
+    "not_listed": T("the provider says that it does not have the message"),
     "template_unavailable": T("the template is not approved at the provider at the moment"),
     "never_left": T("the sending process ended before it was this message's turn"),
     "no_answer": T("the provider did not say whether it took the message"),
@@ -35,6 +40,19 @@ def in_words(reason: str | None) -> T | None:
     if not reason:
         return None
     return REASONS.get(reason) or as_is(reason)
+
+
+def why_waiting(reason: str | None, detail: Mapping[str, Any]) -> T | None:
+    """As `in_words`, and for a message that could not switch over, what is missing at the other sender."""
+    said = in_words(reason)
+    if said is not None and detail.get("missing") and detail.get("standby"):
+        return T(
+            "%(why)s; %(standby)s cannot stand in, because %(missing)s is not approved there",
+            why=said,
+            standby=str(detail["standby"]),
+            missing=str(detail["missing"]),
+        )
+    return said
 
 
 def as_is(code: str) -> T:
@@ -126,7 +144,22 @@ def _dead(detail: Mapping[str, Any]) -> T:
 def _sent_again(detail: Mapping[str, Any]) -> T:
     if detail.get("reason") == "hold_over":
         return T("No receipt came, so it is sent once more; the person may get it twice")
+    if detail.get("reason") == "not_listed":
+        return T("We asked the provider: it does not have the message, so it is sent now")
     return T("The receipts show it was not sent, so it is sent now")
+
+
+def _uncertain(detail: Mapping[str, Any]) -> T:
+    if detail.get("reason") == "lease_expired":
+        return T("Our sending process stopped before it heard the answer. We check before anything is sent again")
+    return T("The provider did not answer clearly. We are checking before anything is sent again")
+
+
+def _switched(detail: Mapping[str, Any]) -> T:
+    names = {side: PROVIDERS.get(str(detail.get(side)), str(detail.get(side))) for side in ("from", "to")}
+    if names["from"] == names["to"]:
+        return T("It goes through your other sender at %(to)s instead; nothing had been sent", to=names["to"])
+    return T("It goes through %(to)s instead of %(from)s; nothing had been sent", **names)
 
 
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
@@ -141,7 +174,12 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "never_left": _plain(T("The sending process ended before it was its turn; nothing had left, so it goes at once")),
     "account_held": _plain(T("The provider has stopped the sender; it waits until the sender works again")),
     "template_unavailable": _plain(T("The template is not approved at the provider now; it waits")),
-    "uncertain": _plain(T("The provider did not answer clearly. We are checking before anything is sent again")),
+    "uncertain": _uncertain,
+    "waits_for_receipts": _plain(
+        T("No receipts come back from the provider at the moment, so we wait longer before anything is sent again")
+    ),
+    "switched_over": _switched,
+    "recipient_defer": _plain(T("WhatsApp limits how much this person gets; it is tried again after a day")),
     "looked_up": _plain(T("We asked the provider: it has the message")),
     "sent_again": _sent_again,
     "accepted": lambda detail: T("%(provider)s took it", provider=_provider(detail)),

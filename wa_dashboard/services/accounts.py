@@ -7,17 +7,17 @@ from collections.abc import Mapping
 
 import requests
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import case, delete, or_, select
 
 from .. import logs
 from ..config import Settings
-from ..db import db, on_commit, tenant_scope, transaction
+from ..db import db, end_read, on_commit, tenant_scope, transaction
 from ..domain.ids import new_id
 from ..domain.text import T
 from ..errors import Finding, Forbidden, Invalid, NotFound, invalid
-from ..models import AccountRef, ProviderAccount, Tenant
-from ..providers.base import BadCredentials, Provider, all_providers, provider_named
-from . import audit
+from ..models import AccountRef, Breaker, ProviderAccount, Tenant
+from ..providers.base import BadCredentials, Probe, Provider, all_providers, provider_named
+from . import account_story, audit, breakers, waiting
 
 log = logs.get(__name__)
 
@@ -39,11 +39,24 @@ def webhook_url(account: ProviderAccount) -> str:
 
 
 def accounts_of(tenant: Tenant, live: bool) -> list[ProviderAccount]:
-    """The tenant's accounts of one mode that may send, best first."""
-    wanted = select(ProviderAccount).where(
-        ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == live, ProviderAccount.status != "disabled"
+    """The tenant's accounts of one mode that are not switched off, best first: what works by priority, then what is
+    being tried again, then what is out of order (messages for it wait). By priority alone for a tenant that does not
+    want its messages to switch over."""
+    wanted = (
+        select(ProviderAccount)
+        .outerjoin(Breaker, Breaker.account_id == ProviderAccount.id)
+        .where(
+            ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == live, ProviderAccount.status != "disabled"
+        )
     )
-    return list(db.session.scalars(wanted.order_by(ProviderAccount.priority, ProviderAccount.id)))
+    trouble = case(
+        (ProviderAccount.status != "active", 2),
+        (or_(Breaker.state.is_(None), Breaker.state == "closed"), 0),
+        (Breaker.state == "half_open", 1),
+        else_=2,
+    )
+    first = (trouble,) if tenant.failover else ()
+    return list(db.session.scalars(wanted.order_by(*first, ProviderAccount.priority, ProviderAccount.id)))
 
 
 def find_account(account_id: str) -> ProviderAccount:
@@ -125,6 +138,68 @@ def new_to_simulator(account: ProviderAccount) -> bool | None:
         log.warning("simulator_refused", account_id=account.id, status=answer.status_code)
         return None
     return answer.status_code == 201
+
+
+def test_connection(actor: str, account_id: str) -> Probe:
+    """Ask the provider whether it accepts the account; when it does, one that was held or out of order sends again.
+
+    For a person who presses Test (``actor`` like ``user:usr_…``), in the tenant's scope and outside a transaction: one
+    request without side effects. Raises NotFound.
+    """
+    account = find_account(account_id)
+    provider = provider_of(account)
+    end_read()
+    probe = provider.probe()
+    with transaction():
+        audit.record(account.tenant_id, actor, "account.tested", account.id, ok=probe.ok)
+        if probe.ok:
+            breakers.recover(account, by="person")
+        else:
+            account_story.add_line(account.tenant_id, account.id, "tested", code=probe.outcome.code)
+    if probe.ok:
+        waiting.let_go(account, waiting.FIRST)
+    return probe
+
+
+def replace_credentials(actor: str, account_id: str, credentials: Mapping[str, object]) -> Probe:
+    """Put new access data into an account and test it at once; what waited for it goes out when it works.
+
+    Keys that are missing or empty stay as they are. In the tenant's scope, outside a transaction. Raises NotFound,
+    Invalid naming the wrong keys, or when the data are another number's: that is another account.
+    """
+    with transaction():
+        account = db.session.scalar(
+            select(ProviderAccount).where(ProviderAccount.id == account_id).with_for_update(key_share=True),
+            execution_options={"populate_existing": True},
+        )
+        if account is None:
+            raise NotFound(T("There is no such account."))
+        kind = provider_named(account.provider)
+        clean = _checked(kind, {**account.credentials, **{key: value for key, value in credentials.items() if value}})
+        if kind.account_keys(clean)[0] != kind.account_keys(account.credentials)[0]:
+            detail = T("These belong to another number. Add it as a sender of its own.")
+            raise Invalid(detail, "credentials_invalid")
+        account.credentials, account.sender = clean, kind.sender_of(clean) or account.sender
+        _write_refs(account, kind, clean)
+        audit.record(account.tenant_id, actor, "account.credentials_replaced", account.id)
+        account_story.add_line(account.tenant_id, account.id, "credentials_replaced")
+    if not account.live:
+        introduce(account)
+    return test_connection(actor, account_id)
+
+
+def _write_refs(account: ProviderAccount, kind: type[Provider], clean: Mapping[str, str]) -> None:
+    """The names by which the provider's bare webhooks find the account."""
+    db.session.execute(
+        delete(AccountRef).where(AccountRef.account_id == account.id),
+        execution_options={"synchronize_session": False},
+    )
+    db.session.flush()
+    for ref in kind.account_keys(clean):
+        row = AccountRef(
+            id=new_id("ref"), tenant_id=account.tenant_id, account_id=account.id, provider=account.provider, ref=ref
+        )
+        db.session.add(row)
 
 
 def _checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:

@@ -18,9 +18,9 @@ from .. import db as database
 from .. import queues
 from ..config import Settings, unknown_variables
 from ..db import all_tenants, clock_of_database, db
-from ..models import ApiKey, Heartbeat, ProviderAccount
+from ..models import ApiKey, Heartbeat, ProviderAccount, Tenant
 from ..security import Undecryptable
-from . import accounts
+from . import account_health, accounts
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def examine(settings: Settings) -> list[Check]:
         _tick,
         _keys,
         _providers,
+        _health,
         _webhooks,
     ]
     found: list[Check] = []
@@ -177,6 +178,23 @@ def _providers(settings: Settings) -> list[Check]:
             checks.append(Check("provider", probe.ok and not held, sentence))
     if settings.failpoints and any(live_accounts()):
         checks.append(Check("failpoints", False, "WA_FAILPOINTS is set while live accounts exist: unset it."))
+    return checks
+
+
+def _health(_: Settings) -> list[Check]:
+    """A line for each sender in trouble; what a held one is held for stands in its own line above."""
+    checks = []
+    with all_tenants("the doctor looks at everything"):
+        tenants = list(db.session.scalars(select(Tenant)))
+        database.end_read()
+    for tenant in tenants:
+        with database.tenant_scope(tenant.id):
+            for found in [*account_health.health_of(tenant, True), *account_health.health_of(tenant, False)]:
+                if found.state not in ("healthy", "disabled"):
+                    counts = f"{found.waiting} messages wait, {found.uncertain} are unclear."
+                    label = f"{found.account.label} ({found.account.id}): {found.word}."
+                    checks.append(Check("sender", False, f"{label} {found.sentence or ''} {counts}"))
+            database.end_read()
     return checks
 
 

@@ -35,7 +35,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import PRIORITY, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
 from ..providers.base import Provider, WireRequest
-from . import accounts, consent_log, lifecycle, outcomes, throttle
+from . import accounts, breakers, consent_log, lifecycle, outcomes, throttle
 from .outbound import CannotSend, Composed, Material, compose, gather
 
 log = logs.get(__name__)
@@ -56,10 +56,11 @@ class Lane:
 
 @dataclass(frozen=True)
 class Claimed:
-    """Rows that are ours under ``token``, most urgent first."""
+    """Rows that are ours under ``token``, most urgent first. ``trial``: under this token of a half-open breaker."""
 
     token: str
     asks: list[throttle.Ask]
+    trial: str | None = None
 
     @property
     def message_ids(self) -> list[str]:
@@ -68,13 +69,14 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that is written down and may leave until half its lease is over."""
+    """An attempt that is written down and may leave until half its lease is over. ``trial``: see `Claimed`."""
 
     message_id: str
     attempt_no: int
     request: WireRequest
     begun_at: float  # time.monotonic()
     urgent: bool = False
+    trial: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,18 @@ def next_batch(
         if refused:
             give_back(lane, claimed, refused)
         allowed = [ask for ask in claimed.asks if ask.message_id not in refused]
-        begun = begin(lane, Claimed(claimed.token, allowed), material) if allowed else []
+        begun = begin(lane, Claimed(claimed.token, allowed, claimed.trial), material) if allowed else []
+        if claimed.trial and not begun:
+            end_trial(lane, claimed.trial)
         failpoints.hit("F4")
     waits = [leave.wait for leave in refused.values() if leave.rule != "pair"]
     return Batch(len(claimed.asks), begun, min(waits, default=None))
+
+
+def end_trial(lane: Lane, trial: str) -> None:
+    """All of the trial is settled, or nothing of it left: its token goes back. In the tenant's scope."""
+    with transaction():
+        breakers.note(lane.account, [], trial)
 
 
 # --- claim ------------------------------------------------------------------------------------------------------
@@ -152,10 +162,16 @@ def claim(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "")
     """
     token = f"{holder}:{new_id('lse')[4:]}"[-64:]
     with transaction():
-        asks = _claim(lane, room, token, urgent_only=urgent_only)
-        if len(asks) == room and not urgent_only and asks[-1].priority < _LEAST_URGENT:
+        leave = breakers.leave(lane.account.id, room)
+        if leave.count == 0:
+            return None
+        asks = _claim(lane, leave.count, token, urgent_only=urgent_only)
+        full = len(asks) == room and leave.token is None
+        if full and not urgent_only and asks[-1].priority < _LEAST_URGENT:
             asks += _claim(lane, max(1, room // _FLOOR), token, below=asks[-1].priority)
-    return Claimed(token, asks) if asks else None
+        if leave.token and not asks:
+            breakers.note(lane.account, [], leave.token)
+    return Claimed(token, asks, leave.token) if asks else None
 
 
 def _claim(
@@ -221,7 +237,7 @@ def begin(lane: Lane, claimed: Claimed, material: Material | None = None) -> lis
     now = time.monotonic()
     urgent = {ask.message_id for ask in claimed.asks if ask.priority <= throttle.RESERVED}
     return [
-        Begun(message_id, numbers[message_id], ready[message_id].request, now, message_id in urgent)
+        Begun(message_id, numbers[message_id], ready[message_id].request, now, message_id in urgent, claimed.trial)
         for message_id in claimed.message_ids
         if message_id in numbers
     ]

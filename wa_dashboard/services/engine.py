@@ -38,9 +38,7 @@ def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
     return _run(budget_s, only=account_id)
 
 
-def serve(
-    budget_s: float = BUDGET_S, *, linger: bool = False, stopping: Callable[[], object] = lambda: False
-) -> int:
+def serve(budget_s: float = BUDGET_S, *, linger: bool = False, stopping: Callable[[], object] = lambda: False) -> int:
     """Send what is due on every account. Returns the requests made.
 
     ``linger``: stay for the whole budget and answer wake-ups within milliseconds, instead of ending when all is sent.
@@ -173,6 +171,7 @@ class _LaneAtWork:
         self._answers: list[tuple[Begun, Outcome]] = []
         self._first_answer_at = 0.0
         self._apart = False  # the last attempt to settle and claim together has failed
+        self._trial: str | None = None  # nothing else may leave before it is decided
         self._not_before = 0.0  # what is not urgent waits so long, says a limit
         self._urgent_at = 0.0
         self._rate = 100.0  # answers a second, as of late
@@ -216,7 +215,7 @@ class _LaneAtWork:
     # --- taking on
 
     def _take_on(self) -> bool:
-        if not self.awake:
+        if not self.awake or self._trial is not None:
             return False
         now = time.monotonic()
         room = self._room()
@@ -241,6 +240,7 @@ class _LaneAtWork:
         self._apart = False
         self._settled(ripe)
         for begun in batch.begun:
+            self._trial = begun.trial
             self._start(lane, begun)
         if batch.wait is not None:
             self._not_before = now + min(batch.wait, 5.0)
@@ -311,7 +311,10 @@ class _LaneAtWork:
         answers = self._answers[: MOST_ROWS * 2]
         with tenant_scope(lane.tenant.id):
             _write_down(lane, answers)
-        self._settled(answers)
+            self._settled(answers)
+            if self._trial is not None and not self.busy:
+                delivery.end_trial(lane, self._trial)
+                self._trial = None
         self.wake()
         return True
 

@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 import requests
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from .. import clock, logs, queues
-from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction, upsert
+from ..db import all_tenants, clock_of_database, db, end_read, tenant_scope, transaction, upsert
 from ..domain.statuses import SENDABLE, TemplateStatus
-from ..models import InstanceFact, Outbox, ProviderAccount, TemplateApproval
+from ..models import InstanceFact, ProviderAccount, TemplateApproval
 from ..security import Undecryptable
-from . import accounts, template_review
+from . import accounts, breakers, template_review, waiting
 
 log = logs.get(__name__)
 
@@ -87,24 +87,7 @@ def _introduce(account_id: str) -> bool | None:
 
 def _begin_anew(account: ProviderAccount) -> None:
     with transaction():
-        released = db.session.scalar(
-            update(ProviderAccount)
-            .where(
-                ProviderAccount.id == account.id,
-                ProviderAccount.status == "held",
-                ProviderAccount.hold_reason.startswith("account_stop:"),
-            )
-            .values(status="active", hold_reason=None)
-            .returning(ProviderAccount.id),
-            execution_options={"synchronize_session": False},
-        )
-        if released:
-            db.session.execute(
-                update(Outbox)
-                .where(Outbox.account_id == account.id, Outbox.state == "queued")
-                .values(next_at=db_now()),
-                execution_options={"synchronize_session": False},
-            )
+        released = (account.hold_reason or "").startswith("account_stop:") and breakers.recover(account, by="provider")
         approvals = db.session.scalars(
             select(TemplateApproval).where(
                 TemplateApproval.account_id == account.id, TemplateApproval.status.in_(_AT_THE_FAR_END)
@@ -114,4 +97,6 @@ def _begin_anew(account: ProviderAccount) -> None:
             row.external_id, row.next_check_at = None, clock_of_database()
             template_review.move(row, TemplateStatus.SUBMITTING, "simulator", clock.now())
         queues.wake_lane(account.id)
+    if released:
+        waiting.let_go(account, waiting.FIRST)
     log.info("simulator_introduced", account_id=account.id, released=bool(released), templates=len(approvals))

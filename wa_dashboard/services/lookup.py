@@ -118,7 +118,7 @@ def _decide(doubt: _Doubt, records: list[SentRecord], pace: Pace) -> bool:
             return True
         if doubt.age_s < pace.look_last:
             return False
-        recovery.decide(row, evidence=True, pace=pace)
+        recovery.decide(row, evidence=True, pace=pace, asked=True)
         return True
 
 

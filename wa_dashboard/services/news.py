@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
-from .. import clock, logs, queues
+from .. import clock, logs
 from ..db import db, insert_rows
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
@@ -25,7 +25,7 @@ from ..providers.base import (
     TemplateStatusItem,
     UnknownItem,
 )
-from . import audit, consent, lifecycle, template_review
+from . import audit, breakers, consent, lifecycle, template_review
 
 log = logs.get(__name__)
 
@@ -191,6 +191,7 @@ def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdi
 
 def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
     message_id = lifecycle.apply_receipt(account, item)
+    breakers.heard(account, item)
     if message_id is None:
         return Verdict("parked", detail=_keep(item))
     return Verdict("applied", message_id, detail={"status": item.status})
@@ -272,9 +273,9 @@ def _release(account: ProviderAccount) -> bool:
     kept = account.hold_reason or ""
     if not kept.startswith(("provider:", "account_stop:")):
         return False
-    released = _switch(account, "held", status="active", hold_reason=None)
+    released = breakers.recover(account, by="provider")
     if released:
-        queues.wake_lane(account.id)
+        db.session.refresh(account)
     return released
 
 

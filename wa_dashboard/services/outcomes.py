@@ -5,29 +5,36 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from .. import clock, failpoints, logs
+from .. import clock, failpoints, logs, queues
 from ..db import db, db_now, transaction
 from ..domain.pace import Pace
-from ..domain.statuses import Rank, Status
+from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import lifecycle, parked, templates
+from . import breakers, lifecycle, parked, templates
+from .standby import Routes
+from .waiting import delay_contact, release_template
 
 if TYPE_CHECKING:
     from .delivery import Begun
 
+__all__ = ["account_seen", "doubt", "hold_account", "hold_message", "release_template", "retry", "settle"]
+
 log = logs.get(__name__)
 
 # A message with one of these goes wrong however often it is sent: its own values do not fit the template.
-_CONTENT_CODES = {"132000", "132005", "132012", "132018", "21656", "63021", "63028", "63005"}
-_FINAL_CLASSES = {"recipient", "recipient_optout", "recipient_defer", "request", "window", "inbound_only", "admin"}
+_CONTENT_CODES = {"132000", "132005", "132008", "132012", "132018", "21656", "63021", "63028", "63005"}
+_FINAL_CLASSES = {"recipient", "recipient_optout", "request", "window", "inbound_only", "admin"}
 _HELD_RETRY_S = 60.0
 _TEMPLATE_RETRY_S = 300.0
+_DEFER_S = 86_400.0  # Meta's limit of promotions to one person: not before a day (contracts.md §1.9)
+_PAIR_S = 6.0  # one message to one person in so long
 
 
 def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]", pace: Pace) -> None:
-    """Write down what the provider answered, or that nobody knows."""
+    """Write down what the provider answered, or that nobody knows: all but the breaker's count (`settlement`)."""
     ordered = sorted(results, key=lambda result: result[0].message_id)  # one order of locks for everybody
+    routes = Routes(account)
     with transaction():
         ids = [begun.message_id for begun, _ in ordered]
         live = {
@@ -40,11 +47,25 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
         for begun, outcome in ordered:
             row = live.get(begun.message_id)
             ours = row if row and row.state == "sending" and row.attempt_no == begun.attempt_no else None
-            _settle_one(account, begun, outcome, ours, pace)
+            _settle_one(account, begun, outcome, ours, pace, routes, trial=begun.trial is not None)
+        routes.write_story()
         failpoints.hit("F7b")
 
 
-def _settle_one(account: ProviderAccount, begun: "Begun", outcome: Outcome, row: Outbox | None, pace: Pace) -> None:
+def _settle_one(
+    account: ProviderAccount,
+    begun: "Begun",
+    outcome: Outcome,
+    row: Outbox | None,
+    pace: Pace,
+    routes: Routes | None = None,
+    *,
+    trial: bool = False,
+) -> None:
+    """One outcome, in the batch's transaction. ``row``: its outbox row, None when it is no longer ours.
+
+    ``routes``: the batch's ways out of a failing account; ``trial``: a failure costs the message no try.
+    """
     message = db.session.scalars(
         select(Message).where(Message.id == begun.message_id).with_for_update(),
         execution_options={"populate_existing": True},
@@ -52,27 +73,82 @@ def _settle_one(account: ProviderAccount, begun: "Begun", outcome: Outcome, row:
     if outcome.kind == "accepted":
         _accept(account, message, begun, outcome)
         return
-    rank = Rank.AMBIGUOUS if outcome.kind == "ambiguous" else Rank.NOT_SENT
-    if outcome.kind == "rejected" and outcome.error_class in _FINAL_CLASSES:
+    rank = Rank.NOT_SENT
+    if outcome.kind == "ambiguous":
+        rank = Rank.AMBIGUOUS
+    elif _is_final(outcome, message):
         rank = Rank.FAILED
     decided = _close_attempt(begun, rank, outcome)
+    if outcome.holds:
+        hold_account(account, outcome)
     if not decided or row is None:
         return  # a receipt knew better, or the lease was over and the reaper has the row now
     if outcome.kind == "ambiguous":
         doubt(row, message, outcome.code or outcome.detail or "no_answer", pace)
+    elif outcome.holds:
+        retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
     elif outcome.kind == "throttled":
-        delay = max(outcome.retry_after or 0.0, pace.retry_delay(1))
-        retry(row, message, outcome, delay, burn=False, reason="throttled")
+        _slow_down(account, row, message, outcome, pace)
     elif outcome.kind == "rejected":
         _refuse(account, row, message, outcome, pace)
     else:
-        retry(
-            row, message, outcome, pace.retry_delay(row.failures + 1, outcome.retry_after), burn=True, reason="retrying"
+        _not_sent(account, row, message, outcome, pace, routes or Routes(account), trial=trial)
+
+
+def _is_final(outcome: Outcome, message: Message) -> bool:
+    """A no that no later try can change. A limit on promotions is one only where a day's wait is too long."""
+    if outcome.kind != "rejected" or outcome.code in _CONTENT_CODES:
+        return False
+    deferred = outcome.error_class == "recipient_defer"
+    return outcome.error_class in _FINAL_CLASSES or (deferred and not _may_defer(message))
+
+
+def _may_defer(message: Message) -> bool:
+    late = message.expires_at is not None and message.expires_at <= clock.in_seconds(_DEFER_S)
+    return message.type != MessageType.PROMO and not late
+
+
+def _slow_down(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
+    """Too fast: for one person, or for the whole sender. Costs no try and says nothing of anybody's health."""
+    delay = max(outcome.retry_after or 0.0, pace.retry_delay(1))
+    if outcome.scope == "pair":
+        delay = max(delay, _PAIR_S)
+        delay_contact(account.id, message.contact_id, delay)
+    else:
+        breakers.slow_down(account)
+    retry(row, message, outcome, delay, burn=False, reason="throttled")
+
+
+def _not_sent(
+    account: ProviderAccount,
+    row: Outbox,
+    message: Message,
+    outcome: Outcome,
+    pace: Pace,
+    routes: Routes,
+    *,
+    trial: bool,
+) -> None:
+    """Certainly not sent: at once through another account where that is possible, else here again a little later."""
+    ill = breakers.concerns_provider(outcome)
+    other = routes.way_out(message) if ill else None
+    delay = 0.0 if other else pace.retry_delay(row.failures + 1, outcome.retry_after)
+    retry(row, message, outcome, delay, burn=not (trial and ill), reason="retrying")
+    if other is None and row.failures >= pace.tries:
+        lifecycle.bury(
+            message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class
         )
-        if row.failures >= pace.tries:
-            lifecycle.bury(
-                message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class
-            )
+    elif other is not None:
+        _switch(row, message, account, other)
+
+
+def _switch(row: Outbox, message: Message, account: ProviderAccount, other: ProviderAccount) -> None:
+    row.account_id = other.id
+    db.session.flush()
+    lifecycle.annotate([message.id], account_id=other.id, provider=other.provider)
+    detail = {"from": account.provider, "to": other.provider}
+    lifecycle.tell(message.tenant_id, [message.id], "switched_over", detail=detail)
+    queues.wake_lane(other.id)
 
 
 def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome: Outcome) -> None:
@@ -137,7 +213,12 @@ def doubt(row: Outbox, message: Message, why: str, pace: Pace) -> None:
     db.session.flush()
     _touch(row, pace.grace, since=True)
     lifecycle.move(
-        message.tenant_id, [message.id], Status.UNCERTAIN, "uncertain", reason="no_answer", error_detail=why[:1000]
+        message.tenant_id,
+        [message.id],
+        Status.UNCERTAIN,
+        "uncertain",
+        reason="lease_expired" if why == "lease_expired" else "no_answer",
+        error_detail=why[:1000],
     )
 
 
@@ -170,38 +251,44 @@ def _touch(row: Outbox, seconds: float, *, since: bool = False) -> None:
 
 
 def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
-    if outcome.holds:
-        hold_account(account, outcome)
-        retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
-    elif outcome.error_class == "template" and outcome.code not in _CONTENT_CODES:
+    if outcome.code in _CONTENT_CODES:
+        _bury(message, outcome)
+    elif outcome.error_class == "template":
         if message.template_id:
             templates.look_again(message.template_id, account.id)
-        retry(
-            row,
-            message,
-            outcome,
-            max(_TEMPLATE_RETRY_S, pace.retry_delay(1)),
-            burn=False,
-            reason="template_unavailable",
-        )
-    elif outcome.error_class in _FINAL_CLASSES:
-        now = clock.now()
-        message.rank, message.failed_at = Rank.FAILED, now
-        db.session.flush()
-        lifecycle.move(
-            message.tenant_id,
-            [message.id],
-            Status.FAILED,
-            "failed",
-            reason=outcome.error_class,
-            next_at=None,
-            error_class=outcome.error_class,
-            error_code=outcome.code,
-            error_detail=logs.mask_text(outcome.detail)[:1000],
-        )
-        lifecycle.drop_from_outbox([message.id])
+        delay = max(_TEMPLATE_RETRY_S, pace.retry_delay(1))
+        retry(row, message, outcome, delay, burn=False, reason="template_unavailable")
+    elif outcome.error_class == "recipient_defer" and message.type == MessageType.PROMO:
+        _bury(message, outcome)
+    elif _is_final(outcome, message):
+        _fail(message, outcome)
+    elif outcome.error_class == "recipient_defer":
+        retry(row, message, outcome, _DEFER_S, burn=True, reason="recipient_defer")
+        if row.failures >= pace.tries:
+            _bury(message, outcome)
     else:
-        lifecycle.bury(message.tenant_id, message.id, outcome.code or "refused", outcome.detail, outcome.error_class)
+        _bury(message, outcome)
+
+
+def _bury(message: Message, outcome: Outcome) -> None:
+    lifecycle.bury(message.tenant_id, message.id, outcome.code or "refused", outcome.detail, outcome.error_class)
+
+
+def _fail(message: Message, outcome: Outcome) -> None:
+    message.rank, message.failed_at = Rank.FAILED, clock.now()
+    db.session.flush()
+    lifecycle.move(
+        message.tenant_id,
+        [message.id],
+        Status.FAILED,
+        "failed",
+        reason=outcome.error_class,
+        next_at=None,
+        error_class=outcome.error_class,
+        error_code=outcome.code,
+        error_detail=logs.mask_text(outcome.detail)[:1000],
+    )
+    lifecycle.drop_from_outbox([message.id])
 
 
 def hold_message(message_id: str, reason: str, detail: str) -> None:
@@ -218,12 +305,4 @@ def hold_message(message_id: str, reason: str, detail: str) -> None:
 
 def hold_account(account: ProviderAccount, outcome: Outcome) -> None:
     """The trouble is the account's, not the messages': stop it, keep them, tell its owner (durability.md P7)."""
-    reason = f"{outcome.error_class}:{outcome.code}"
-    held = db.session.scalar(
-        update(ProviderAccount)
-        .where(ProviderAccount.id == account.id, ProviderAccount.status == "active")
-        .values(status="held", hold_reason=reason[:64])
-        .returning(ProviderAccount.id)
-    )
-    if held:
-        log.error("account_held", account_id=account.id, reason=reason, detail=outcome.detail[:300])
+    breakers.lock(account, outcome)

@@ -13,11 +13,13 @@ from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_sc
 from ..domain.pace import Pace
 from ..domain.statuses import Policy, Rank, Status
 from ..models import Attempt, Message, Outbox, WebhookEvent
-from . import lifecycle, outcomes
+from . import lifecycle, outcomes, receipt_stream
 
 log = logs.get(__name__)
 
 _MOST = 500
+_STRETCH = 3  # times the patience while no receipt at all comes back (states.md §6.1.1)
+_LONGEST_WAIT_S = 2 * 86_400.0  # of anything that is queued
 
 
 def reap(pace: Pace) -> dict[str, int]:
@@ -118,24 +120,35 @@ def _resolve(row: Outbox, watermark: datetime | None, now: datetime, pace: Pace)
     passed = watermark is not None and (watermark - started).total_seconds() > pace.margin
     since = row.uncertain_since or started
     patience = pace.hold if row.policy == Policy.MUST_DELIVER else pace.long_hold
-    waited = (now - since).total_seconds() > patience
-    if not passed and not waited:
+    waited = (now - since).total_seconds()
+    if not passed and waited <= patience:
+        return False
+    if not passed and waited <= patience * _STRETCH and receipt_stream.is_dead(row.account_id, since):
+        _say_silent(row)
         return False
     decide(row, evidence=passed, pace=pace)
     return True
 
 
-def decide(row: Outbox, *, evidence: bool, pace: Pace) -> None:
+def _say_silent(row: Outbox) -> None:
+    """Nothing at all comes back from this account: that this one's receipt is missing says nothing yet."""
+    message = _message(row.message_id)
+    if message.reason != "receipts_stopped":
+        lifecycle.annotate([row.message_id], reason="receipts_stopped")
+        lifecycle.tell(row.tenant_id, [row.message_id], "waits_for_receipts", attempt_no=row.attempt_no)
+
+
+def decide(row: Outbox, *, evidence: bool, pace: Pace, asked: bool = False) -> None:
     """End a doubt as its policy says: ``evidence`` that it was never sent, or merely no more patience.
 
-    In a transaction that holds the row, in its tenant's scope.
+    ``asked``: the evidence is the provider's own list. In a transaction that holds the row, in its tenant's scope.
     """
     message = _message(row.message_id)
     _close_doubt(row)
     again = row.policy == Policy.MUST_DELIVER or (row.policy == Policy.EVIDENCE and evidence)
     late = row.expires_at is not None and row.expires_at <= clock_of_database()
     if again and not message.cancel_requested and row.attempt_no < pace.tries and not late:
-        _send_again(row, message, by_evidence=evidence)
+        _send_again(row, message, by_evidence=evidence, asked=asked)
     else:
         _give_up(row, message)
 
@@ -154,7 +167,7 @@ def _close_doubt(row: Outbox) -> None:
     )
 
 
-def _send_again(row: Outbox, message: Message, *, by_evidence: bool) -> None:
+def _send_again(row: Outbox, message: Message, *, by_evidence: bool, asked: bool) -> None:
     """The receipts have passed it by (it was not sent), or the hold is over (it may go twice, and says so)."""
     row.state, row.uncertain_since, row.asked_at = "queued", None, None
     message.possible_duplicate = message.possible_duplicate or not by_evidence
@@ -164,7 +177,7 @@ def _send_again(row: Outbox, message: Message, *, by_evidence: bool) -> None:
         [row.message_id],
         Status.QUEUED,
         "sent_again",
-        reason="no_receipt" if by_evidence else "hold_over",
+        reason="not_listed" if asked else "no_receipt" if by_evidence else "hold_over",
         next_at=clock.now(),
     )
 
@@ -196,7 +209,7 @@ def _expire() -> int:
 def _clamp(pace: Pace) -> int:
     """A clock that jumped back leaves leases and waits in a far future: nothing of ours ever waits so long."""
     with all_tenants("the reaper serves everybody"):
-        longest_wait = max(pace.cap, 3600.0, 300.0) * 2
+        longest_wait = max(pace.cap, _LONGEST_WAIT_S)
         absurd = or_(
             Outbox.lease_until > db_now(pace.lease * 2),
             (Outbox.state == "queued") & (Outbox.next_at > db_now(longest_wait)),

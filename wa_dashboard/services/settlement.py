@@ -15,7 +15,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, ProviderAccount, WebhookItem
 from ..providers.base import Outcome
-from . import lifecycle, outcomes, parked
+from . import breakers, lifecycle, outcomes, parked
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -30,12 +30,12 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
     with transaction():
         others += _accept_all(account, accepted)
         outcomes.settle(account, others, pace)
+        for trial in {begun.trial for begun, _ in results}:
+            breakers.note(account, [outcome for begun, outcome in results if begun.trial == trial], trial)
         failpoints.hit("F7b")
 
 
-def _accept_all(
-    account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]"
-) -> "list[tuple[Begun, Outcome]]":
+def _accept_all(account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]") -> "list[tuple[Begun, Outcome]]":
     """Returns those that are not as simple as that."""
     if not accepted:
         return []

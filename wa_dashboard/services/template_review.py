@@ -17,7 +17,7 @@ from ..domain.rendering import provider_name
 from ..domain.statuses import SENDABLE, TemplateStatus
 from ..models import ProviderAccount, Template, TemplateApproval, TemplateEvent
 from ..providers.base import Provider, ProviderError, TemplateAnswer, TemplateStatusItem
-from . import accounts
+from . import accounts, waiting
 
 log = logs.get(__name__)
 
@@ -62,8 +62,11 @@ def tell(row: TemplateApproval, source: str, at: datetime | None = None, **detai
 
 def move(row: TemplateApproval, status: TemplateStatus, source: str, at: datetime, **detail: Any) -> None:
     """Change the status, with a line in the story. ``at``: when it became so (aware UTC)."""
+    was_sendable = row.status in SENDABLE
     row.status, row.status_at = status, at
     tell(row, source, at, **detail)
+    if status in SENDABLE and not was_sendable:
+        waiting.release_template(row.template_id, row.account_id)
     log.info("template_status", approval_id=row.id, status=status, source=source)
 
 

@@ -275,9 +275,7 @@ def _refill(client: redis.Redis, account: ProviderAccount, rules: Sequence[Rule]
 # --- without Redis ----------------------------------------------------------------------------------------------
 
 
-def _take_from_sql(
-    tenant: Tenant, account: ProviderAccount, asks: Sequence[Ask], rules: Sequence[Rule]
-) -> list[Leave]:
+def _take_from_sql(tenant: Tenant, account: ProviderAccount, asks: Sequence[Ask], rules: Sequence[Rule]) -> list[Leave]:
     """Half the rate of the tightest rule, from one row that is locked while we count; pairs and tier from attempts."""
     lately, people = _lately(account)
     free: list[Ask] = []

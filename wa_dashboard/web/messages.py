@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from .. import clock
 from ..domain.failures import explain
 from ..domain.statuses import NOT_RECEIVED, WAITING, MessageType, Status
-from ..domain.story import PROVIDERS, in_words
+from ..domain.story import PROVIDERS, why_waiting
 from ..domain.text import T
 from ..errors import Conflict, Invalid
 from ..services import by_hand, cancelling, templates
@@ -234,7 +234,9 @@ def message(message_id: str) -> Response | str:
         steps=steps_of(story),
         kinds=KINDS,
         free=FREE,
-        waits_because=in_words(story.message.reason) if story.message.status in WAITING else None,
+        waits_because=why_waiting(story.message.reason, story.message.reason_detail)
+        if story.message.status in WAITING
+        else None,
         trouble=_trouble(story.found),
         can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
         can_send_again=may("send") and by_hand.may_send_again(story.message),

@@ -9,7 +9,20 @@ from .. import logs, queues
 from ..db import all_tenants, clock_of_database, end_read, give_up_read, is_unavailable, transaction, upsert
 from ..domain.pace import Pace
 from ..models import Heartbeat
-from ..services import aftermath, engine, idempotency, introductions, lookup, receipts, recovery, reminders, templates
+from ..services import (
+    aftermath,
+    engine,
+    failover,
+    idempotency,
+    introductions,
+    lookup,
+    probing,
+    receipt_stream,
+    receipts,
+    recovery,
+    reminders,
+    templates,
+)
 
 log = logs.get(__name__)
 
@@ -31,6 +44,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
         ("receipts", _read_all),
         ("parked", receipts.match_parked_due),
         ("reminders", reminders.release_due),
+        ("relieve", lambda: failover.relieve(stopping)),
         ("lanes", lambda: _send_here(stopping) if here else engine.wake_lanes(stopping)),
     ]
     if here:
@@ -65,6 +79,8 @@ def _send_here(stopping: Callable[[], object]) -> None:
 
 _CHORES: list[tuple[str, Callable[[], object]]] = [
     ("introduce", introductions.reintroduce),
+    ("probe", probing.probe_due),
+    ("receipt_streams", receipt_stream.watch),
     ("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"])),
     ("submit", templates.submit_due),
     ("poll", templates.poll_due),
