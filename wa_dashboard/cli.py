@@ -67,8 +67,8 @@ def _print(facts: Mapping[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts, ensure_ascii=False, default=str))
         return
     for key, value in facts.items():
-        if key == "checks":
-            click.echo(_checks_in_lines(value))
+        if key in ("checks", "sentences"):
+            click.echo(_checks_in_lines(value) if key == "checks" else "\n".join(value))
             continue
         shown = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
         click.echo(f"{key.replace('_', ' ')}: {shown}")
@@ -240,6 +240,27 @@ def account_create(tenant: str, provider: str, credentials: str, priority: int, 
     read = accounts.read_credentials(credentials)
     account = accounts.create_account(owner, provider, read, live=live, priority=priority)
     return {"account_id": account.id, "webhook_url": accounts.webhook_url(account)}
+
+
+@command("failover-drill")
+@click.option("--tenant", required=True)
+@click.option("--account", required=True)
+def failover_drill(tenant: str, account: str) -> Mapping[str, Any]:
+    """What would happen if a sender were down now. Changes nothing."""
+    from .db import tenant_scope
+    from .services import failover, tenants
+
+    owner = tenants.find_tenant(tenant)
+    with tenant_scope(owner.id):
+        found = failover.drill(owner, account)
+        return {
+            "account_id": found.account.id,
+            "standbys": [each.id for each in found.standbys],
+            "ready": found.ready,
+            "moves": found.moves,
+            "stays": found.stays,
+            "sentences": list(found.sentences),
+        }
 
 
 @command("template-approve")

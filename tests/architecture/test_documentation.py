@@ -125,7 +125,7 @@ def test_every_error_code_is_explained_with_its_status() -> None:
 def test_every_call_and_scope_is_described(sqlite_app: Flask) -> None:
     text = text_of("docs/api.md")
     rules = {rule.rule for rule in sqlite_app.url_map.iter_rules() if rule.rule.startswith("/api/wa")}
-    names = {"<tenant_id>": "{tenantId}", "<message_id>": "{id}", "<template_id>": "{id}"}
+    names = {"<tenant_id>": "{tenantId}", "<message_id>": "{id}", "<template_id>": "{id}", "<account_id>": "{id}"}
     for rule in rules:
         written = rule
         for argument, name in names.items():

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, update
 from werkzeug.test import TestResponse
 
 from tests import factories
 from tests.factories import ReadyTenant
-from wa_dashboard.db import Base, TenantRow, all_tenants, db, tenant_scope
-from wa_dashboard.models import Contact, Message
+from wa_dashboard.db import Base, TenantRow, all_tenants, db, tenant_scope, transaction
+from wa_dashboard.models import Contact, Message, ProviderAccount
 from wa_dashboard.services import lifecycle, tenants
 from wa_dashboard.services.messages import Filters, search
 
@@ -56,6 +56,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ],
     ("api.messages.show", "GET"): [Case(seen=True), Case(path={"tenant_id": "{own_tenant_id}"})],
     ("api.messages.cancel", "POST"): [Case(body={}), Case(body={}, path={"tenant_id": "{own_tenant_id}"})],
+    ("api.accounts.index", "GET"): [Case(seen=True)],
+    ("api.accounts.drill", "GET"): [Case(seen=True), Case(path={"tenant_id": "{own_tenant_id}"})],
+    ("api.accounts.limits", "GET"): [Case()],
     ("api.orders.confirm", "POST"): [
         Case((202, 200), body=factories.order("KanaryOrder", PHONE, metadata={})),
         Case((422,), body=factories.order("A-9", PHONE) | {"template": {"name": "kanarytemplate"}}),
@@ -83,6 +86,28 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("web.overview", "GET"): [Case(READ), Case(READ, htmx=True)],
     ("web.overview_numbers", "GET"): [Case(READ), Case(READ, htmx=True)],
     ("web.overview_needs", "GET"): [Case(READ), Case(READ, htmx=True)],
+    ("web.overview_senders", "GET"): [Case(READ), Case(READ, htmx=True)],
+    ("web.senders", "GET"): [Case(READ)],
+    ("web.sender_health", "GET"): [Case(), Case(htmx=True)],
+    ("web.check_sender", "POST"): [Case(form={}), Case(form={}, htmx=True)],
+    ("web.sender_off", "GET"): [Case(seen=True)],
+    ("web.switch_sender", "POST"): [Case(form={"on": "0"}), Case(form={"on": "1"}, htmx=True)],
+    ("web.sender_keys", "GET"): [Case(seen=True)],
+    ("web.replace_keys", "POST"): [Case(form={"access_token": "stolen-token-stolen-token", "password": PASSWORD})],
+    ("web.new_sender", "GET"): [Case(READ), Case(READ, "?provider=twilio&mode=live")],
+    ("web.add_sender", "POST"): [
+        Case((303,), form={"provider": "twilio", "tenant_id": "{tenant_id}"}),
+        Case((303,), form={"provider": "{account_id}"}),
+    ],
+    ("web.failover_order", "GET"): [Case(READ)],
+    ("web.set_failover", "POST"): [Case((303,), form={"on": "0", "tenant_id": "{tenant_id}"})],
+    ("web.move_sender", "POST"): [Case(form={"to": "up"}), Case(form={"to": "down"}, htmx=True)],
+    ("web.failover_drill", "GET"): [Case(seen=True)],
+    ("web.limits", "GET"): [Case(READ)],
+    ("web.limits_use", "GET"): [Case((303,)), Case(READ, htmx=True)],
+    ("web.limits_effect", "POST"): [Case(READ, form={"rate_per_minute": "1", "rate_per_hour": "2"})],
+    ("web.set_limits", "POST"): [Case((303,), form={"rate_per_minute": "1", "rate_per_hour": "2"})],
+    ("web.set_sender_limits", "POST"): [Case(form={"rate_per_second": "1", "tier_limit": "2"})],
     ("web.messages", "GET"): [
         Case(READ), Case(READ, "?q=KanaryOrder"), Case(READ, "?q=Kanarina", htmx=True), Case(READ, "?q=0722999111"),
         Case(READ, "?q={message_id}"),
@@ -118,6 +143,7 @@ NOBODYS = {
     "web.sign_out": "ends the browser's own session",
     "web.switch_language": "a cookie of this browser",
     "web.home": "leads to the overview",
+    "web.settings": "leads to the first page of the settings",
 }
 
 
@@ -150,6 +176,8 @@ def owner(client: FlaskClient, app: Flask) -> ReadyTenant:
     answer = client.post("/api/wa/send/confirm", json=body, headers=owner.headers | {"Idempotency-Key": "kanary"})
     assert answer.status_code == 202, answer.text
     tenants.create_user(owner.tenant, "kanary-user@example.org", "owner", PASSWORD)
+    with tenant_scope(owner.id), transaction():
+        db.session.execute(update(ProviderAccount).values(label="Kanarina"))
     return owner
 
 
@@ -321,8 +349,6 @@ def test_the_session_hides_what_a_forgotten_filter_would_show(
     app: Flask, owner: ReadyTenant, stranger: ReadyTenant
 ) -> None:
     """The verbs' own filters are the first wall; this is the second, which needs nobody to remember it."""
-    from wa_dashboard.db import transaction
-
     with tenant_scope(owner.id):
         message = db.session.scalars(select(Message)).one()
     for name, attack in ATTACKS.items():

@@ -54,7 +54,24 @@ class TestWhoIsLetIn:
                 url = url_of(rule)
                 answer = viewer.get(url) if method == "GET" else viewer.post(url, page="/overview")
                 assert answer.status_code == 403, (method, url)
-                assert "editor" in answer.text
+                assert ("owner" if need == "keys" else "editor") in answer.text
+
+    def test_only_an_owner_touches_keys(self, app, tenant):
+        editor = visitor_of(app, tenant, "editor")
+        asked = set()
+        for rule in web_rules(app):
+            if getattr(app.view_functions[rule.endpoint], "wa_needs", "see") != "keys":
+                continue
+            for method in rule.methods - {"HEAD", "OPTIONS"}:
+                url = url_of(rule)
+                answer = editor.get(url) if method == "GET" else editor.post(url, page="/overview")
+                assert answer.status_code == 403, (method, url)
+                assert "owner" in answer.text
+                asked.add((rule.endpoint, method))
+        assert asked == {
+            ("web.new_sender", "GET"), ("web.add_sender", "POST"), ("web.sender_keys", "GET"),
+            ("web.replace_keys", "POST"), ("web.sender_off", "GET"), ("web.switch_sender", "POST"),
+        }  # fmt: skip
 
     def test_no_form_works_without_its_token(self, app, owner):
         for rule in web_rules(app):

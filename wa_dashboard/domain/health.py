@@ -85,5 +85,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "receipts_stopped": _plain(T("No receipts come back any more; we wait longer before anything is sent again")),
     "receipts_back": _plain(T("Receipts come back again")),
     "credentials_replaced": _plain(T("Somebody of your team put in new access data")),
+    "switched_on": _plain(T("Switched on by somebody of your team")),
+    "switched_off": _plain(T("Switched off by somebody of your team")),
     "tested": _plain(T("Tested by somebody of your team: it does not work yet")),
 }

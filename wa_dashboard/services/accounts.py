@@ -59,10 +59,10 @@ def accounts_of(tenant: Tenant, live: bool) -> list[ProviderAccount]:
     return list(db.session.scalars(wanted.order_by(*first, ProviderAccount.priority, ProviderAccount.id)))
 
 
-def find_account(account_id: str) -> ProviderAccount:
-    """Raises NotFound."""
+def find_account(account_id: str, *, live: bool | None = None) -> ProviderAccount:
+    """The account, of that mode when one is named. Raises NotFound."""
     account = db.session.scalar(select(ProviderAccount).where(ProviderAccount.id == account_id))
-    if account is None:
+    if account is None or live not in (None, account.live):
         raise NotFound(T("There is no such account."))
     return account
 
@@ -75,6 +75,7 @@ def create_account(
     live: bool = False,
     priority: int = 100,
     label: str | None = None,
+    actor: str = "command",
 ) -> ProviderAccount:
     """Add an account; a test account is introduced to the simulator after the commit.
 
@@ -105,7 +106,7 @@ def create_account(
         for ref in kind.account_keys(clean):
             row = AccountRef(id=new_id("ref"), tenant_id=tenant.id, account_id=account.id, provider=provider, ref=ref)
             db.session.add(row)
-        audit.record(tenant.id, "command", "account.created", account.id, provider=provider, live=live)
+        audit.record(tenant.id, actor, "account.created", account.id, provider=provider, live=live)
         if not live:
             on_commit(lambda: introduce(account))
     return account

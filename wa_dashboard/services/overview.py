@@ -3,6 +3,7 @@
 Everything is of one tenant and one mode (``live`` or test). The numbers of the week are in `week`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,9 +24,11 @@ from ..models import (
     Tenant,
     WebhookEvent,
 )
+from .breakers import AccountHealth
 
 S = Status
 NEXT = 5
+STOPPED = ("open", "locked")
 SILENT_AFTER = timedelta(hours=1)
 
 
@@ -68,14 +71,6 @@ def _any(column: Any, *conditions: ColumnElement[bool]) -> bool:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A sender that does not send. ``reason``: the error class or code that stopped it."""
-
-    label: str
-    reason: str | None
-
-
-@dataclass(frozen=True)
 class RejectedTemplate:
     """A template's newest version that a provider refused or took away. ``status`` is the approval's."""
 
@@ -87,27 +82,18 @@ class RejectedTemplate:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a person should look at. ``stuck`` and ``unreadable`` are counts; ``silent`` are senders' labels."""
+    """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` and
+    ``unreadable`` are counts."""
 
-    held: list[Held]
+    senders: list[AccountHealth]
     templates: list[RejectedTemplate]
     stuck: int
-    silent: list[str]
+    silent: list[AccountHealth]
     unreadable: int
 
-    def __bool__(self) -> bool:
-        return bool(self.held or self.templates or self.stuck or self.silent or self.unreadable)
 
-
-def needs(tenant: Tenant, live: bool) -> Needs:
-    """What waits for a person in this mode."""
-    senders = list(
-        db.session.scalars(
-            select(ProviderAccount)
-            .where(ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == live)
-            .order_by(ProviderAccount.priority, ProviderAccount.id)
-        )
-    )
+def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs:
+    """What waits for a person in this mode, whose ``senders`` are as `breakers.health_of` gives them."""
     stuck = db.session.scalar(
         select(func.count())
         .select_from(Message)
@@ -119,18 +105,20 @@ def needs(tenant: Tenant, live: bool) -> Needs:
         .where(WebhookEvent.tenant_id == tenant.id, WebhookEvent.state == "quarantined")
     )
     return Needs(
-        [Held(each.label, each.hold_reason) for each in senders if each.status == "held"],
+        [each for each in senders if each.state in STOPPED],
         _refused_templates(tenant),
         stuck or 0,
-        [each.label for each in senders if _is_silent(each)],
+        [each for each in senders if each.state not in (*STOPPED, "disabled") and _is_silent(each)],
         unreadable or 0,
     )
 
 
-def _is_silent(account: ProviderAccount) -> bool:
-    """It sends, but for an hour nothing has come back: receipts would have."""
-    sent, heard = account.last_sent_at, account.last_webhook_at
-    if account.status != "active" or sent is None or clock.now() - sent < SILENT_AFTER:
+def _is_silent(health: AccountHealth) -> bool:
+    """It sends, but its receipts have stopped, or for an hour nothing at all has come back."""
+    sent, heard = health.account.last_sent_at, health.account.last_webhook_at
+    if health.receipts_stopped:
+        return True
+    if sent is None or clock.now() - sent < SILENT_AFTER:
         return False
     return heard is None or heard < sent
 

@@ -20,7 +20,10 @@ from .looks import MESSAGE_LOOKS, TEMPLATE_LOOKS
 from .shell import links, shell
 from .tries import install_tries
 
-VIEWS = ("auth", "connect", "language", "messages", "overview", "send_test", "templates", "test_phone")
+VIEWS = (
+    "auth", "connect", "language", "messages", "overview", "send_test", "senders", "settings", "templates",
+    "test_phone",
+)  # fmt: skip
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 web = Blueprint("web", __name__, template_folder=str(STATIC.parent / "templates"))

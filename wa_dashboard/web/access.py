@@ -33,17 +33,18 @@ OPEN = frozenset({"web.welcome", "web.accept_welcome", "web.sign_in", "web.check
 
 # security.md §4.2: what each role may do.
 ROLES: Mapping[str, frozenset[str]] = {
-    "owner": frozenset({"see", "send", "templates"}),
-    "editor": frozenset({"see", "send", "templates"}),
+    "owner": frozenset({"see", "send", "templates", "settings", "keys"}),
+    "editor": frozenset({"see", "send", "templates", "settings"}),
     "viewer": frozenset({"see"}),
 }
-_ROLE_FOR = {"send": T("editor"), "templates": T("editor")}
+_ROLE_FOR = {"send": T("editor"), "templates": T("editor"), "settings": T("editor"), "keys": T("owner")}
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def requires(what: str) -> Callable[[View], View]:
-    """Declare what a view needs (``see``, ``send``, ``templates``). Every view but the OPEN ones has one."""
+    """Declare what a view needs: ``see``, ``send``, ``templates``, ``settings`` or ``keys``. Every view but the OPEN
+    ones has one."""
     if not any(what in allowed for allowed in ROLES.values()):
         raise ValueError(what)
 

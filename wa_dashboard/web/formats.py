@@ -102,6 +102,22 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else format_decimal(value, locale=formats())
 
 
+class Count(int):
+    """A number for a sentence: written as people of the page's language write it, still a number for “20 de zile”."""
+
+    def __str__(self) -> str:
+        return number(int(self))
+
+
+def at_clock(value: datetime) -> str:
+    """``18:40``, with the day before it when that is not today; plain text in the tenant's zone."""
+    local, today = _local(value), _local(now())
+    shown = format_time(local, "short", locale=formats())
+    if local.date() == today.date():
+        return str(shown)
+    return f"{format_date(local, 'd MMM', locale=formats())}, {shown}"
+
+
 def percent(value: float | None) -> str:
     """A share from 0 to 1, with one decimal unless it is whole."""
     if value is None:

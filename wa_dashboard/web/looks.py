@@ -54,6 +54,16 @@ TEMPLATE_LOOKS = {
     }.items()
 }
 
+# A sender's state (services.breakers): icon and tone; its word comes with the state.
+SENDER_LOOKS: dict[str, tuple[str, str]] = {
+    "healthy": ("check", "good"),
+    "degraded": ("alert", "warn"),
+    "half_open": ("refresh", "warn"),
+    "open": ("x-circle", "bad"),
+    "locked": ("ban", "bad"),
+    "disabled": ("pause", "off"),
+}
+
 # The technical details of a message: codes of an attempt's outcome, and of a webhook's kind and state.
 OUTCOME_WORDS = {
     "accepted": T("taken"),

@@ -13,20 +13,23 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
 from ..domain.failures import explain
+from ..domain.limits import limit_in_words
 from ..domain.statuses import NOT_RECEIVED, WAITING, MessageType, Status
 from ..domain.story import PROVIDERS, why_waiting
 from ..domain.text import T
 from ..errors import Conflict, Invalid
-from ..services import by_hand, cancelling, templates
+from ..models import Message
+from ..services import by_hand, cancelling, senders, templates
 from ..services import messages as read
 from ..services.accounts import settings
 from ..services.messages import Filters, Found, Story
 from ..services.paging import Place, WrongCursor, read_cursor, write_cursor
 from . import web
 from .access import may, me, requires, say_next
-from .formats import written
+from .formats import Count, at_clock, written
 from .htmx import has, render, wants_fragment
 from .looks import MESSAGE_LOOKS, NEWS_WORDS, OUTCOME_WORDS
+from .settings import binding_sentence
 from .steps import steps_of
 
 # Nothing will be charged for these: an estimate would mislead.
@@ -73,6 +76,8 @@ def messages() -> Response:
         "kinds": KINDS,
         "free": FREE,
         "retention": me().tenant.retention_days,
+        "limit_of": limit_of,
+        "binds": _binds(asked) if place is None else None,
     }
     answer = make_response(render("messages/list.html", "messages/results.html", **context, **_choices()))
     if wants_fragment():
@@ -102,6 +107,14 @@ def new_messages() -> Response | str:
 def _asked() -> dict[str, str]:
     """The filters of the address, without the empty ones."""
     return {name: value for name in _ASKED if (value := request.args.get(name, "").strip()[:200])}
+
+
+def _binds(asked: Mapping[str, str]) -> T | None:
+    """Which limit holds up what waits, and until when: above the whole list, and above the list of what waits."""
+    tenant = me().tenant
+    if set(asked) - {"status"} or asked.get("status", Status.QUEUED) != Status.QUEUED:
+        return None
+    return binding_sentence(tenant, tenant.live, senders.waiting(tenant, tenant.live))
 
 
 def _filters(asked: Mapping[str, str]) -> tuple[Filters, dict[str, str]]:
@@ -234,9 +247,7 @@ def message(message_id: str) -> Response | str:
         steps=steps_of(story),
         kinds=KINDS,
         free=FREE,
-        waits_because=why_waiting(story.message.reason, story.message.reason_detail)
-        if story.message.status in WAITING
-        else None,
+        waits_because=waits_because(story.message) if story.message.status in WAITING else None,
         trouble=_trouble(story.found),
         can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
         can_send_again=may("send") and by_hand.may_send_again(story.message),
@@ -276,6 +287,29 @@ def send_message_again(message_id: str) -> AnyResponse:
     except Conflict as problem:
         say_next(problem.detail, "warn")
     return redirect(url_for("web.message", message_id=message_id), code=303)
+
+
+def waits_because(message: Message) -> T | None:
+    """Why it waits: of a limit which one, and when it goes."""
+    held = limit_of(message)
+    if held is None:
+        return why_waiting(message.reason, message.reason_detail or {})
+    limit, at = held
+    if at is None:
+        return T("the limit of %(limit)s is reached; it goes out as soon as there is room", limit=limit)
+    return T("the limit of %(limit)s is reached; its turn comes at %(time)s", limit=limit, time=at)
+
+
+def limit_of(message: Message) -> tuple[T, str | None] | None:
+    """The limit that holds a message up, in words, and the time of its turn; None when no limit of ours does."""
+    detail = message.reason_detail or {}
+    if message.status != Status.QUEUED or message.reason != "throttled" or not detail.get("limit"):
+        return None
+    limit = limit_in_words(detail.get("rule"), Count(detail["limit"]))
+    if limit is None:
+        return None
+    at = message.next_at
+    return limit, at_clock(at) if at is not None and at > clock.now() else None
 
 
 def _trouble(found: Found) -> Any:

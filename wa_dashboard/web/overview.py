@@ -1,23 +1,27 @@
 """The first page: what needs somebody, what comes next, the week's numbers, and the first steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
-from ..domain.failures import explain
 from ..domain.text import T
+from ..services import breakers
 from ..services import overview as numbers
 from ..services import week as weeks
+from ..services.breakers import AccountHealth
 from ..services.overview import Needs, Started
 from ..services.week import Week
 from . import web
 from .access import me, requires
+from .formats import Count
 from .htmx import has, mark_of
 from .i18n import zone
+from .looks import SENDER_LOOKS
 
 MOVING = timedelta(minutes=2)  # so long after the last change the numbers are asked for every five seconds
 WATCHED = timedelta(minutes=20)  # then slowly, and after so long not at all
@@ -45,6 +49,19 @@ class Item:
     tone: str = "warn"
 
 
+@dataclass(frozen=True)
+class Sign:
+    """A sender in the strip at the top: a word with its icon and tone, and one line below it."""
+
+    label: str
+    word: T
+    icon: str
+    tone: str
+    detail: T | None
+    last_receipt_at: datetime | None
+    url: str
+
+
 @web.get("/")
 @requires("see")
 def home() -> AnyResponse:
@@ -57,13 +74,14 @@ def home() -> AnyResponse:
 def overview() -> str:
     """The whole page, complete without a script."""
     tenant, live = me().tenant, me().tenant.live
-    first = numbers.started(tenant)
+    first, health = numbers.started(tenant), breakers.health_of(tenant, live)
     return render_template(
         "overview/show.html",
         steps=steps_of(first, test_mode=not live),
         all_done=first.all_done,
         coming=[(send, interval_in_words(send.interval)) for send in numbers.next_sends(tenant, live)],
-        **_needs(),
+        **_strip(health),
+        **_needs(health),
         **_week(),
     )
 
@@ -86,9 +104,47 @@ def overview_needs() -> Response | str:
     return Response(status=204) if has(context["needs_mark"]) else render_template("overview/needs.html", **context)
 
 
-def _needs() -> dict[str, Any]:
-    found = numbers.needs(me().tenant, me().tenant.live)
-    return {"todo": items_of(found), "needs_mark": mark_of(found)}
+@web.get("/overview/senders")
+@requires("see")
+def overview_senders() -> Response | str:
+    """The strip of the senders alone; 204 while it is what the page shows."""
+    context = _strip(breakers.health_of(me().tenant, me().tenant.live))
+    if has(context["senders_mark"]):
+        return Response(status=204)
+    return render_template("overview/senders.html", **context)
+
+
+def _needs(health: Sequence[AccountHealth] | None = None) -> dict[str, Any]:
+    tenant, live = me().tenant, me().tenant.live
+    items = items_of(numbers.needs(tenant, live, breakers.health_of(tenant, live) if health is None else health))
+    return {"todo": items, "needs_mark": mark_of(items)}
+
+
+def _strip(health: Sequence[AccountHealth]) -> dict[str, Any]:
+    signs = [sign_of(each) for each in health]
+    return {"senders": signs, "senders_mark": mark_of(signs)}
+
+
+def sign_of(health: AccountHealth) -> Sign:
+    """How one sender stands in the strip: what is wrong with it, else when its last receipt came."""
+    icon, tone = SENDER_LOOKS[health.state]
+    word, detail = health.word, None
+    if health.receipts_stopped and health.state in ("healthy", "degraded"):
+        icon, tone = SENDER_LOOKS["degraded"]
+        word = T("No receipts")
+        detail = _without_receipts(health)
+    elif health.state in numbers.STOPPED and health.waiting:
+        detail = T("Messages that wait: %(count)s", count=Count(health.waiting))
+    url = url_for("web.senders", _anchor=health.account.id)
+    return Sign(health.account.label, word, icon, tone, detail, health.last_receipt_at, url)
+
+
+def _without_receipts(health: AccountHealth) -> T:
+    heard = health.last_receipt_at
+    if heard is None:
+        return T("no receipt yet while sending")
+    minutes = int((clock.now() - heard).total_seconds() // 60)
+    return T("no receipt for %(count)s minutes while sending", count=minutes)
 
 
 def _week() -> dict[str, Any]:
@@ -133,12 +189,12 @@ def items_of(found: Needs) -> list[Item]:
     """A sentence and a link for each thing that needs a person."""
     items = [
         Item(
-            T("The sender “%(label)s” has stopped. %(why)s", label=held.label, why=explain(held.reason, None).reason),
-            url_for("web.messages", status="queued"),
-            T("See what waits"),
+            T("The sender “%(label)s” has stopped. %(why)s", label=each.account.label, why=each.sentence or each.word),
+            url_for("web.senders", _anchor=each.account.id),
+            T("Look at the sender"),
             "bad",
         )
-        for held in found.held
+        for each in found.senders
     ]
     items += [
         Item(_template_sentence(each.status, each.name, each.language),
@@ -149,9 +205,10 @@ def items_of(found: Needs) -> list[Item]:
         text = T("1 message is stuck.") if found.stuck == 1 else T("Stuck messages: %(count)s.", count=found.stuck)
         items.append(Item(text, url_for("web.messages", status="dead_letter"), T("Look at them"), "bad"))
     items += [
-        Item(T("“%(label)s” sends, but no receipts come back. Check the webhook address at the provider.", label=label),
-             url_for("web.connect", _anchor="webhook"), T("Show the address"))
-        for label in found.silent
+        Item(T("“%(label)s” sends, but no receipts come back. Check the webhook address at the provider.",
+               label=each.account.label),
+             url_for("web.senders", _anchor=each.account.id), T("Show the address"))
+        for each in found.silent
     ]  # fmt: skip
     if found.unreadable:
         text = T("Webhooks we could not read: %(count)s. They are kept and can be read again.", count=found.unreadable)

@@ -52,6 +52,24 @@ PLACES = (
     Place("web.templates", T("Templates"), "template", ("web.template",)),
     Place("web.test_phone", T("Test phone"), "phone", ("web.phone_of",), test_only=True, short=T("Phone")),
     Place("web.connect", T("Connect your shop"), "plug"),
+    Place(
+        "web.senders",
+        T("Settings"),
+        "settings",
+        (
+            "web.new_sender",
+            "web.add_sender",
+            "web.sender_keys",
+            "web.replace_keys",
+            "web.sender_off",
+            "web.failover_order",
+            "web.failover_drill",
+            "web.limits",
+            "web.set_limits",
+            "web.limits_effect",
+            "web.set_sender_limits",
+        ),
+    ),
 )
 
 NOBODY = Shell()

@@ -4,7 +4,7 @@ import hashlib
 import time
 from typing import Any, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
 from redis.backoff import NoBackoff
@@ -50,8 +50,12 @@ def install_tries(app: Flask, settings: Settings) -> None:
     app.extensions[_EXTENSION] = (limiter, by_address, by_account)
 
 
-def count_try() -> None:
-    """Count this try to sign in (form field ``email``). Raises RateLimited with the seconds to wait."""
+def count_try(email: str | None = None) -> None:
+    """Count this try of a password, for ``email`` or the form's field of that name.
+
+    Raises RateLimited with the seconds to wait.
+    """
+    g.wa_tried = email
     limiter, *counters = cast("tuple[Limiter, Any, Any]", current_app.extensions[_EXTENSION])
     for counter in counters:
         try:
@@ -70,4 +74,5 @@ def _address() -> str:
 
 def _account() -> str:
     """The account as it was typed, unreadable in Redis."""
-    return hashlib.sha256(request.form.get("email", "").strip().lower().encode()).hexdigest()[:32]
+    email = g.get("wa_tried") or request.form.get("email", "")
+    return hashlib.sha256(email.strip().lower().encode()).hexdigest()[:32]
