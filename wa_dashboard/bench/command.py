@@ -127,7 +127,7 @@ def _ratio(each: Mapping[str, Any]) -> str:
     return f"{each['what']:<72}" + "".join(f"{cell:>12}" for cell in cells) + f"  {word}"
 
 
-def _number(value: float) -> str:
-    if value is None or isinstance(value, str):
+def _number(value: Any) -> str:
+    if not isinstance(value, int | float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"

@@ -67,22 +67,21 @@ class _Delivery:
     def _naive(self, number: int, kind: str, count: int) -> dict[str, Any]:
         self.far.reset(0)
         where = "celery_peer:work" if kind == "celery" else "naive:work"
-        more = {} if kind == "celery" else {"kind": kind}
+        more: dict[str, Any] = {} if kind == "celery" else {"kind": kind}
         facts = self.stage.step(
             where, url=self.url, redis_url=self.stage.redis_url, far_end=self.far.url, count=count, **more
         )
         return self._row(number, kind, 0, count, facts)
 
     def _row(self, number: int, who: str, ms: int, count: int, facts: dict[str, Any]) -> dict[str, Any]:
-        seen = tally(self.far.arrivals())
+        seen = tally(self.far.arrivals(), ms / 1000)
         row = {"round": number, "who": who, "latency_ms": ms, "count": count, **facts, **seen}
         row["settled"] = facts.get("seconds")
         row["cpu_ms"] = 1000 * facts["cpu"] / max(seen["arrived"], 1)
         if seen["different"] != count:
             self.notes.append(f"round {number}, {who} at {ms} ms: {seen['different']} of {count} arrived in time")
-        self.stage.say(
-            f"  {who:>8} at {ms:>3} ms: {seen['rate']:>9,.0f} msg/s, {row['cpu_ms']:.3f} ms CPU each, {seen['twice']} twice"
-        )
+        speed = f"{seen['rate']:>9,.0f} msg/s, {row['cpu_ms']:.3f} ms CPU each"
+        self.stage.say(f"  {who:>8} at {ms:>3} ms: {speed}, {seen['twice']} twice")
         return row
 
 

@@ -163,15 +163,16 @@ class FarEnd:
             return json.load(answer)
 
 
-def tally(arrivals: list[tuple[str, float]]) -> dict[str, Any]:
-    """Rate between the first and the last arrival, and how many messages (attempts aside) came more than once."""
+def tally(arrivals: list[tuple[str, float]], latency: float = 0.0) -> dict[str, Any]:
+    """Rate from the first arrival to the last answer (``latency`` seconds after its arrival), and how many messages
+    (attempts aside) came more than once."""
     times = [at for _, at in arrivals]
-    seconds = max(times) - min(times) if len(times) > 1 else 0.0
+    seconds = max(times) - min(times) + latency if len(times) > 1 else 0.0
     each = Counter(name.rpartition(".")[0] or name for name, _ in arrivals)
     return {
         "arrived": len(arrivals),
         "different": len(each),
         "twice": sum(1 for count in each.values() if count > 1),
         "seconds": round(seconds, 4),
-        "rate": round((len(times) - 1) / seconds, 1) if seconds else 0.0,
+        "rate": round((len(times) - (0 if latency else 1)) / seconds, 1) if seconds else 0.0,
     }

@@ -20,7 +20,7 @@ from ..config import PROJECT
 
 # On Debian "nobody"; whoever it is, not root, as which PostgreSQL refuses to run.
 NOBODY = 65534
-DOOR = str(PROJECT / "app.py")
+DOOR = PROJECT / "app.py"
 _given: set[int] = set()
 
 
@@ -67,13 +67,14 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     programs = _postgres_programs(home, who)
     data = home / "data"
     env = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
-    run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": home, "env": env, **who}
-    words = [programs / "initdb", "-D", data, "-N", "--locale=C", "-E", "UTF8", "-U", "postgres", "--auth=trust"]
-    subprocess.run(words, **run)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run: dict[str, Any] = {"check": True, "cwd": home, "env": env, **quiet, **who}
+    words: list[Any] = ["-D", data, "-N", "--locale=C", "-E", "UTF8", "-U", "postgres", "--auth=trust"]
+    subprocess.run([programs / "initdb", *words], **run)
     options = f"-c listen_addresses='' -c unix_socket_directories={home} -c max_connections=200"
     options += " -c shared_buffers=256MB -c max_wal_size=4GB" if durable else " -c fsync=off"
-    start = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start"]
-    stop = [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
+    start: list[Any] = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start"]
+    stop: list[Any] = [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
     subprocess.run(start, **run)
     try:
         _make_database(home)
@@ -116,7 +117,7 @@ def app_process(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, DOOR, *words],
+            [sys.executable, str(DOOR), *words],
             env=clean_environ(env),
             stdin=subprocess.DEVNULL,
             stdout=output,

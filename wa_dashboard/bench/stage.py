@@ -78,7 +78,9 @@ class Stage:
         return dict(json.loads(lines[-1]))
 
     @contextmanager
-    def beside(self, where: str, *, env: Mapping[str, str] | None = None, **arguments: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def beside(
+        self, where: str, *, env: Mapping[str, str] | None = None, **arguments: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The same, running beside the block and ended with it."""
         with self._process(where, env or {}, arguments, subprocess.DEVNULL) as process:
             yield process
