@@ -32,6 +32,7 @@ GATES = {
     "webhooks_of_orm": Gate("webhooks of 1,000 ÷ one ORM row at a time", 40, 80),
     "crash_lost": Gate("kill storm: lost", 0, 0, most=True, unit=""),
     "crash_twice": Gate("kill storm: twice", 0, 0, most=True, unit=""),
+    "crash_unsaid": Gate("kill storm: unconfirmed though sent, unsent though not said", 0, 0, most=True, unit=""),
     "list_depth": Gate("deepest list page ÷ first page", 3, 1.5, most=True),
     "schedules_of_orm": Gate("reminders planned in bulk ÷ ORM one by one", 4, 6),
     "cli_help_s": Gate("python3 app.py --help", 1.0, 0.3, most=True, unit="s"),

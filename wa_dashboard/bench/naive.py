@@ -4,6 +4,7 @@ What a careful developer writes on the first day: a status that says ``sending``
 after it, each committed. Its tables are its own, beside the product's in the same database.
 """
 
+import random
 import resource
 import time
 from datetime import UTC, datetime
@@ -129,14 +130,29 @@ def work(kind: str, url: str, redis_url: str, far_end: str, count: int) -> dict[
     queue = Queue(f"{QUEUE}-{kind}", connection=connection)
     for message_id in fill(url, count):
         queue.enqueue(send_one, message_id, url, far_end, result_ttl=0)
+    _engine(url)  # made before the fork, as a module does that holds one: its driver is then imported once
     worker = (Worker if kind == "fork" else SimpleWorker)([queue], connection=connection)
     began, cpu = time.monotonic(), _cpu()
     worker.work(burst=True, logging_level="ERROR")
     return {"wall": time.monotonic() - began, "cpu": _cpu() - cpu, "left": len(queue)}
 
 
-def serve(redis_url: str) -> dict[str, Any]:
+def post(url: str, redis_url: str, far_end: str, count: int, pause: float) -> dict[str, Any]:
+    """``count`` messages, committed and then enqueued, ``pause`` seconds (and up to as much again) apart; when each
+    was committed, by the id that the far end sees."""
+    queue = Queue(QUEUE, connection=redis.Redis.from_url(redis_url))
+    committed: dict[str, float] = {}
+    for _ in range(count):
+        time.sleep(pause + random.uniform(0, pause))
+        (message_id,) = fill(url, 1)
+        committed[f"naive_{message_id}"] = time.time()
+        queue.enqueue(send_one, message_id, url, far_end, result_ttl=0)
+    return {"committed": committed}
+
+
+def serve(url: str, redis_url: str) -> dict[str, Any]:
     """RQ's default worker, until it is told to stop: for the time from an enqueue to the wire."""
+    _engine(url)
     connection = redis.Redis.from_url(redis_url)
     Worker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="ERROR")
     return {}

@@ -24,6 +24,7 @@ _BODIES = {
     "order_confirm": "Bună, {first_name}! Comanda {order_id} pentru {event_name} este confirmată. Mulțumim.",
     "promo": "Bună, {first_name}! Au mai rămas locuri la {event_name}, cu reducere pentru comanda {order_id}.",
     "otp": "Codul tău este {code}.",
+    "reminder": "Bună, {first_name}! Te așteptăm la {event_name}.",
 }
 _CATEGORIES = {"promo": "marketing", "otp": "authentication"}
 
@@ -137,14 +138,19 @@ def put(tenant_id: str, account_id: str, kind: str, count: int, persons: list[Co
         template_id = db.session.scalars(select(Template.id).where(Template.name == kind)).one()
     ids: list[str] = []
     for start in range(0, count, _CHUNK):
+        some = [persons[number % len(persons)] for number in range(start, min(start + _CHUNK, count))]
         with transaction():
-            due = clock_of_database()
-            some = [persons[number % len(persons)] for number in range(start, min(start + _CHUNK, count))]
-            rows = [_message(tenant_id, account_id, template_id, kind, person) for person in some]
-            insert_rows(Message, rows)
-            insert_rows(Outbox, [_outbox(row, due) for row in rows])
-            ids += [row["id"] for row in rows]
+            ids += put_rows(tenant_id, account_id, template_id, kind, some)
     return ids
+
+
+def put_rows(tenant_id: str, account_id: str, template_id: str, kind: str, persons: list[Contact]) -> list[str]:
+    """A message and its outbox row for each person, inside a transaction; the messages' ids."""
+    due = clock_of_database()
+    rows = [_message(tenant_id, account_id, template_id, kind, person) for person in persons]
+    insert_rows(Message, rows)
+    insert_rows(Outbox, [_outbox(row, due) for row in rows])
+    return [row["id"] for row in rows]
 
 
 def _message(tenant_id: str, account_id: str, template_id: str, kind: str, person: Contact) -> dict[str, Any]:
