@@ -60,6 +60,8 @@ class _Delivery:
     def _product(self, number: int, ms: int, count: int) -> dict[str, Any]:
         made, env = self.made[ms], self.env(ms)
         self.stage.step("product:fill", env=env, kind="promo", count=count, **made)
+        if number == 1:
+            self.stage.learn(self.url)
         self.far.reset(ms)
         facts = self.stage.step("product:drain", env=env, seconds=_LONGEST + 60, longest=_LONGEST, **made)
         return self._row(number, "product", ms, count, facts)

@@ -35,8 +35,8 @@ GATES = {
     "crash_unsaid": Gate("kill storm: unconfirmed though sent, unsent though not said", 0, 0, most=True, unit=""),
     "list_depth": Gate("deepest list page ÷ first page", 3, 1.5, most=True),
     "schedules_of_orm": Gate("reminders planned in bulk ÷ ORM one by one", 4, 6),
-    "cli_help_s": Gate("python3 app.py --help", 1.0, 0.3, most=True, unit="s"),
-    "web_rss_of_bare": Gate("memory of web ÷ bare Flask with SQLAlchemy", 3, 1.5, most=True),
+    "cli_of_bare": Gate("python3 app.py --help ÷ bare Flask with SQLAlchemy, imported", 1.5, 0.5, most=True),
+    "web_rss_of_bare": Gate("memory of web's largest process ÷ bare Flask with SQLAlchemy", 1.5, 1.2, most=True),
 }
 
 

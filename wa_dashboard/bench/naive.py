@@ -90,9 +90,7 @@ def send_one(message_id: int, url: str, far_end: str) -> None:
 
 
 def _body(message: NaiveMessage) -> dict[str, Any]:
-    parameters = [
-        {"type": "text", "parameter_name": name, "text": value} for name, value in message.variables.items()
-    ]
+    parameters = [{"type": "text", "parameter_name": name, "text": value} for name, value in message.variables.items()]
     return {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",

@@ -13,10 +13,11 @@ from sqlalchemy import func, select
 
 from .. import clock
 from ..db import clock_of_database, db, insert_rows, tenant_scope, transaction
+from ..domain.consent import PURPOSES
 from ..domain.ids import new_id
 from ..domain.phone import Phone
 from ..domain.statuses import LANE_OF, POLICY_OF, PRIORITY, PURPOSE_OF, MessageType
-from ..models import Attempt, Contact, Message, OptIn, Outbox, ProviderAccount, Template, TemplateApproval, Tenant
+from ..models import Attempt, Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval, Tenant
 
 _CHUNK = 1000
 _VALUES = {"first_name": "Ana", "order_id": "A-1001", "event_name": "Hamlet", "code": "123456"}
@@ -105,31 +106,21 @@ def fill(tenant_id: str, account_id: str, kind: str, count: int, contacts: int =
 
 def people(tenant_id: str, count: int) -> list[Contact]:
     """So many contacts who agreed to everything; those of an earlier call are taken again."""
-    from ..services import contacts
+    from ..services import consent_log, contacts
+    from ..services.consent_request import ConsentRequest
 
     tenant = db.session.scalars(select(Tenant).where(Tenant.id == tenant_id)).one()
     phones = [Phone(f"+40722{number:06d}", "RO") for number in range(count)]
-    with transaction():
-        known = set(db.session.scalars(select(OptIn.contact_id).where(OptIn.purpose == "marketing")))
-        found = list(contacts.contacts_for(tenant, phones).values())
-        now = clock.now()
-        rows = [
-            {
-                "tenant_id": tenant_id,
-                "contact_id": each.id,
-                "purpose": purpose,
-                "status": "opted_in",
-                "event_id": "bench",
-                "occurred_at": now,
-                "changed_at": now,
-            }
-            for each in found
-            if each.id not in known
-            for purpose in ("transactional", "reminder", "marketing")
+    known = set(db.session.scalars(select(Contact.phone_index)))
+    new = [phone for phone in phones if contacts.index_of(tenant, phone.e164) not in known]
+    for start in range(0, len(new), _CHUNK):
+        said = [
+            ConsentRequest(status="opted_in", source="checkout", phone=phone, purposes=PURPOSES, wording_id="bench")
+            for phone in new[start : start + _CHUNK]
         ]
-        for start in range(0, len(rows), _CHUNK):
-            insert_rows(OptIn, rows[start : start + _CHUNK])
-    return found
+        consent_log.record_many(tenant, said, "command", at=[""] * len(said))
+    with transaction():
+        return list(contacts.contacts_for(tenant, phones).values())
 
 
 def put(tenant_id: str, account_id: str, kind: str, count: int, persons: list[Contact]) -> list[str]:

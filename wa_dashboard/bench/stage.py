@@ -63,8 +63,18 @@ class Stage:
         self.step("product:migrate", env=self.env(url))
         return url
 
+    def learn(self, url: str) -> None:
+        """Let PostgreSQL look at its tables, as it does by itself within a minute of running."""
+        if url.startswith("postgresql"):
+            from sqlalchemy import create_engine
+
+            engine = create_engine(url, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.exec_driver_sql("ANALYZE")
+            engine.dispose()
+
     def step(
-        self, where: str, *, env: Mapping[str, str] | None = None, seconds: float = 180.0, **arguments: Any
+        self, where: str, *, env: Mapping[str, str] | None = None, seconds: float = 300.0, **arguments: Any
     ) -> dict[str, Any]:
         """``MODULE:FUNCTION`` of this package in a process of its own; what it returned. Raises StepFailed."""
         with self._process(where, env or {}, arguments, subprocess.PIPE) as process:
