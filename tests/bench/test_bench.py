@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import DOOR, clean_environ
-from wa_dashboard.bench import command, crash, far_end, gates, load
+from wa_dashboard.bench import ceiling, command, crash, far_end, gates
 from wa_dashboard.bench.servers import has_postgresql
 
 
@@ -143,9 +143,9 @@ def test_a_storm_is_judged_by_the_ledger() -> None:
 
 
 def test_the_ceiling_sends_what_the_product_would() -> None:
-    request = load.sample_request("http://127.0.0.1:1")
+    request = ceiling.sample_request("http://127.0.0.1:1")
 
-    before, after = load.request_bytes(request, "127.0.0.1:1")
+    before, after = ceiling.request_bytes(request, "127.0.0.1:1")
 
     assert before.startswith(b"POST /v24.0/")
     assert before.rstrip(b' "').endswith(b'"biz_opaque_callback_data":')

@@ -42,7 +42,7 @@ class _Delivery:
         rows = []
         for ms, connections in LATENCIES.items():
             count = self.stage.sized(30_000, 3000) if ms else self.stage.sized(20_000, 300)
-            rows.append(self._measure(number, "ceiling", ms, "load:ceiling", connections=connections, count=count))
+            rows.append(self._measure(number, "ceiling", ms, "ceiling:measure", connections=connections, count=count))
             rows.append(self._product(number, ms, count))
             some = self.stage.sized(3000, 200)
             rows.append(self._measure(number, "requests", ms, "plain:loop", threads=_THREADS[ms], count=some))

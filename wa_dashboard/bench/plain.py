@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from .load import sample_request
+from .ceiling import sample_request
 
 
 def loop(port: int, threads: int, count: int) -> dict[str, Any]:

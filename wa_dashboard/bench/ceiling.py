@@ -87,7 +87,7 @@ class _Run:
             self.done.set()
 
 
-def ceiling(port: int, connections: int, count: int, seconds: float = 60.0) -> dict[str, Any]:
+def measure(port: int, connections: int, count: int, seconds: float = 60.0) -> dict[str, Any]:
     """Send ``count`` requests over ``connections``; its own wall and CPU seconds. Raises TimeoutError."""
 
     async def run() -> None:
