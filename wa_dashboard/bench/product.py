@@ -196,7 +196,7 @@ def drain(tenant_id: str, account_id: str, longest: float) -> dict[str, Any]:
     ``cpu``: this process and those it started; ``seconds``: first attempt begun to last attempt settled, database
     clock; ``left``: rows still in the outbox.
     """
-    from ..services import delivery
+    from ..services import engine
 
     with product():
         with tenant_scope(tenant_id):
@@ -204,7 +204,7 @@ def drain(tenant_id: str, account_id: str, longest: float) -> dict[str, Any]:
             left = _left(account_id)
         began, cpu = time.monotonic(), _cpu()
         while left and time.monotonic() - began < longest:
-            delivery.drain(account_id, budget_s=min(5.0, longest))
+            engine.drain(account_id, budget_s=min(30.0, longest))
             with tenant_scope(tenant_id):
                 left = _left(account_id)
         facts = {"wall": time.monotonic() - began, "cpu": _cpu() - cpu, "left": left}
