@@ -13,11 +13,10 @@ from typing import Any
 
 import click
 
+from . import apart
 from .stage import Stage, StepFailed, stage
 
 NAMES = ("delivery", "crash", "latency", "intake", "webhook", "stats", "schedule", "footprint")
-# Written apart, each with ``run(scale) -> dict``; they make their own stage.
-_APART = ("intake", "webhook")
 
 
 @click.command("bench")
@@ -76,8 +75,8 @@ def _one(place: Stage, name: str, seeds: int) -> dict[str, Any]:
     if importlib.util.find_spec(f"wa_dashboard.bench.{name}") is None:
         return {"notes": [f"{name} is not there yet."], "ratios": [], "figures": []}
     try:
-        if name in _APART:
-            return place.step(f"{name}:run", env=place.env(place.migrated()), seconds=900, scale=place.scale)
+        if name in apart.RATIOS:
+            return apart.run(place, name)
         module = importlib.import_module(f"wa_dashboard.bench.{name}")
         return dict(module.run(place, seeds=seeds) if name == "crash" else module.run(place))
     except (StepFailed, OSError, AssertionError) as problem:

@@ -29,6 +29,7 @@ GATES = {
     "otp_under_load_ms": Gate("a code under a running campaign, p95", 100, 50, most=True, unit="ms"),
     "confirm_under_load_s": Gate("100 confirmations under 10,000 promotions, p95", 5, 1, most=True, unit="s"),
     "intake_of_empty": Gate("confirmation ÷ empty Flask route, same server", 0.20, 0.35),
+    "intake_of_naive": Gate("confirmation ÷ the ORM and an RQ job per message", 4, 8),
     "webhooks_of_orm": Gate("webhooks of 1,000 ÷ one ORM row at a time", 40, 80),
     "crash_lost": Gate("kill storm: lost", 0, 0, most=True, unit=""),
     "crash_twice": Gate("kill storm: twice", 0, 0, most=True, unit=""),
