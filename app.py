@@ -54,6 +54,10 @@ def main(argv):
         from wa_dashboard import serve
 
         return serve.simulator(rest)
+    if command == "bench":
+        from wa_dashboard.bench import command as bench
+
+        return bench.main(rest)
     from wa_dashboard import cli
 
     return cli.main(list(argv))

@@ -4,6 +4,7 @@ Each takes ``--json`` and then prints exactly one JSON object on stdout; logs go
 """
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from .config import ConfigError, Settings
+from .config import PROJECT, ConfigError, Settings
 from .db import is_unavailable
 from .errors import WaError
 
@@ -173,6 +174,14 @@ def tick_command(once: bool, as_json: bool) -> None:
         _print({"ticked": True}, as_json)
         return
     sys.exit(runner.alone(current_app._get_current_object()))  # type: ignore[attr-defined]
+
+
+@commands.command("bench", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def bench(words: Sequence[str]) -> None:
+    """Ratios against baselines measured in the same run, in folders of its own; bench --help says more."""
+    # A process of its own: what is measured must not find this one's settings or imports.
+    sys.exit(subprocess.call([sys.executable, str(PROJECT / "app.py"), "bench", *words]))  # noqa: S603
 
 
 # --- making things ----------------------------------------------------------------------------------------------
