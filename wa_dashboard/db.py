@@ -4,7 +4,9 @@ Nothing outside this file commits, writes raw SQL, or asks which database it tal
 """
 
 import json
+import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,10 +34,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
+from sqlalchemy.pool import Pool
 from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -49,9 +52,17 @@ NAMING = {
 }
 
 ALL_TENANTS = "*"
+# Tables of which processes remember something for a moment (`remembered`): changes to them are counted.
+REMEMBERED = frozenset(
+    {"wa_accounts", "wa_api_keys", "wa_breakers", "wa_template_approvals", "wa_templates", "wa_tenants"}
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _scope: ContextVar[str | None] = ContextVar("tenant_scope", default=None)
 _writing: ContextVar[bool] = ContextVar("writing", default=False)
+# SQLite lets one write at a time and has the others poll; threads of one process wait for each other here instead.
+_one_writer = threading.Lock()
+_WRITER_WAITS_S = 30.0
+_FRESH_S = 1.0  # a connection used so lately is not asked whether it lives
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -198,9 +209,25 @@ def _tell_connection(scope: str | None) -> None:
 
 
 @event.listens_for(TenantSession, "after_begin")
-def _scope_of_transaction(_session: Session, _transaction: Any, connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (_scope.get() or "",))
+def _scope_of_transaction(session: Session, transaction: Any, connection: Connection) -> None:
+    session.info["raw"] = connection.connection.driver_connection
+    session.info["dialect"] = connection.dialect
+    if connection.dialect.name == "postgresql" and not transaction.nested:
+        _begin_postgresql(connection, _scope.get() or "", session.info.pop("patience", None))
+
+
+def _begin_postgresql(connection: Connection, scope: str, patience: float | None) -> None:
+    """Begin, say whose rows, and how long to wait for locks, in one message where psycopg would send three."""
+    raw: Any = connection.connection.driver_connection
+    if re.fullmatch(r"[\w*]*", scope, re.ASCII) and not raw.info.transaction_status:
+        words = f"BEGIN; SET LOCAL app.tenant = '{scope}'"
+        if patience is not None:
+            words += f"; SET LOCAL lock_timeout = '{int(patience * 1000)}ms'"
+        if not raw.pgconn.exec_(words.encode()).error_message:
+            return
+    connection.exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (scope,))
+    if patience is not None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(patience * 1000)}ms'")
 
 
 @event.listens_for(TenantSession, "do_orm_execute")
@@ -208,6 +235,8 @@ def _guard_statement(state: ORMExecuteState) -> None:
     changes = state.is_insert or state.is_update or state.is_delete
     if changes and not _writing.get():
         raise WriteOutsideTransaction("change rows inside transaction() only")
+    if changes and state.is_orm_statement and not state.execution_options.get("wa_changes_nothing_remembered"):
+        _touch(state.session, (mapper.class_ for mapper in state.all_mappers))
     if not state.is_orm_statement:
         if not state.execution_options.get("wa_plain"):
             raise TenantScopeMissing("plain SQL passes the tenant filter by: write it over the models")
@@ -230,6 +259,8 @@ def _guard_flush(session: Session, _context: Any, _instances: Any) -> None:
     rows = [*new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
     if rows and not _writing.get():
         raise WriteOutsideTransaction("change rows inside transaction() only")
+    if rows:
+        _touch(session, {type(row) for row in rows})
     scope = _scope.get()
     for row in rows:
         if not isinstance(row, TenantRow):
@@ -238,6 +269,33 @@ def _guard_flush(session: Session, _context: Any, _instances: Any) -> None:
         if row not in new and history.has_changes():
             raise TenantScopeMissing("a row never changes its tenant")
         _check_owner(row.tenant_id, scope)
+
+
+# --- what this process changed ----------------------------------------------------------------------------------
+
+_versions: dict[str, int] = {}
+
+
+def versions_of(models: Sequence[type[Base]]) -> tuple[int | None, ...]:
+    """Numbers that change when this process commits a change to rows of the models; None for one that the running
+    transaction has changed itself."""
+    touched = db.session().info.get("touched", ())
+    names = [model.__tablename__ for model in models]
+    return tuple(None if name in touched else _versions.get(name, 0) for name in names)
+
+
+def _touch(session: Session, models: Iterable[Any]) -> None:
+    names = {model.__tablename__ for model in models} & REMEMBERED
+    if names:
+        session.info.setdefault("touched", set()).update(names)
+
+
+@event.listens_for(TenantSession, "after_commit")
+@event.listens_for(TenantSession, "after_rollback")
+def _count_changes(session: Session) -> None:
+    if not session.in_nested_transaction():
+        for name in session.info.pop("touched", ()):
+            _versions[name] = _versions.get(name, 0) + 1
 
 
 def _check_owner(tenant_id: str | None, scope: str | None) -> None:
@@ -249,10 +307,11 @@ def _check_owner(tenant_id: str | None, scope: str | None) -> None:
 
 
 @contextmanager
-def transaction() -> Iterator[None]:
+def transaction(patience: float | None = None) -> Iterator[None]:
     """Commit when the block ends, roll back when it raises. An inner block joins the outer one.
 
-    What was handed to ``on_commit`` runs afterwards, and only after a real commit.
+    What was handed to ``on_commit`` runs afterwards, and only after a real commit. On PostgreSQL a statement gives
+    up (OperationalError) when another transaction holds what it needs for longer than ``patience`` seconds.
     """
     if _writing.get():
         yield
@@ -262,18 +321,34 @@ def transaction() -> Iterator[None]:
         session.commit()  # ends a read, whose snapshot must not become the ground of a write
     callbacks: list[Callable[[], object]] = []
     session.info["on_commit"] = callbacks
+    if patience is not None:
+        session.info["patience"] = patience
     token = _writing.set(True)
     try:
-        yield
-        session.commit()
-    except BaseException:
-        session.rollback()
-        raise
+        with _turn_to_write():
+            try:
+                yield
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
     finally:
         _writing.reset(token)
         del session.info["on_commit"]
+        session.info.pop("patience", None)
     for callback in callbacks:
         callback()
+
+
+@contextmanager
+def _turn_to_write() -> Iterator[None]:
+    """On SQLite, this thread's turn among those of this process; whoever waits too long asks SQLite itself."""
+    mine = not is_postgresql() and _one_writer.acquire(timeout=_WRITER_WAITS_S)
+    try:
+        yield
+    finally:
+        if mine:
+            _one_writer.release()
 
 
 @contextmanager
@@ -399,6 +474,7 @@ def update_each(
     scope = _scope.get()
     if not _writing.get() or scope is None:
         raise WriteOutsideTransaction("change rows inside transaction() and a scope only")
+    _touch(db.session(), [model])
     mine = [table.c.tenant_id == scope] if issubclass(model, TenantRow) and scope != ALL_TENANTS else []
     columns = {**keys, **given}
     if is_postgresql():
@@ -426,10 +502,53 @@ def update_each(
     db.session.connection().execute(statement, rows)
 
 
-def wait_for_locks(seconds: float) -> None:
-    """In this transaction give up (OperationalError) when another holds what we need for longer than that."""
-    if is_postgresql():
-        db.session.connection().exec_driver_sql(f"SET LOCAL lock_timeout = '{int(seconds * 1000)}ms'")
+def one_tenant(tenant_id: str) -> None:
+    """Raises TenantScopeMissing unless exactly this tenant is in scope."""
+    if _scope.get() != tenant_id:
+        raise TenantScopeMissing("say whose rows: tenant_scope(…)")
+
+
+class Driver:
+    """The running transaction's connection as the driver knows it, begun if there was none; for `prepared`."""
+
+    def __init__(self) -> None:
+        self._session = db.session()
+        info = self._session.info
+        if "raw" not in info:
+            self._session.connection()
+        self._raw: Any = info["raw"]
+        self.dialect: Dialect = info["dialect"]
+
+    def execute(self, sql: str, parameters: Any, *, returns: bool) -> Sequence[Any]:
+        """Execute what was compiled from the models for this dialect; its rows if it ``returns`` any.
+
+        Raises what SQLAlchemy would raise.
+        """
+        cursor = self._raw.cursor()
+        try:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if returns else ()
+        except Exception as error:
+            raise _as_sqlalchemy_says(self._session, sql, error) from error
+        finally:
+            cursor.close()
+
+
+def _as_sqlalchemy_says(session: Session, sql: str, error: Exception) -> BaseException:
+    connection = session.connection()
+    dialect: Any = connection.dialect
+    gone = isinstance(error, dialect.loaded_dbapi.Error) and dialect.is_disconnect(error, None, None)
+    if gone:
+        connection.invalidate(error)
+    return DBAPIError.instance(
+        sql, None, error, dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=dialect
+    )
+
+
+@event.listens_for(TenantSession, "after_transaction_end")
+def _let_go_of_connection(session: Session, transaction: Any) -> None:
+    if transaction.parent is None:
+        session.info.pop("raw", None)
 
 
 def clock_of_database() -> datetime:
@@ -486,7 +605,6 @@ def engine_options(url: str) -> dict[str, Any]:
         "pool_size": 10,
         "max_overflow": 10,
         "pool_timeout": 2,
-        "pool_pre_ping": True,
         "pool_recycle": 1800,
         "connect_args": {
             "connect_timeout": 3,
@@ -503,6 +621,20 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.create_function("wa_now", 0, lambda: time.time_ns() // 1000)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@event.listens_for(Pool, "checkin")
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+@event.listens_for(Pool, "checkout")
+def _ask_whether_it_lives(connection: Any, record: Any, _proxy: Any) -> None:
+    """What ``pool_pre_ping`` does, but not for a connection that answered within the last second."""
+    if isinstance(connection, sqlite3.Connection) or time.monotonic() - record.info.get("used", -_FRESH_S) < _FRESH_S:
+        return
+    if connection.pgconn.exec_(b"").error_message:
+        raise InvalidatePoolError("the connection is gone")
 
 
 @event.listens_for(Engine, "begin")

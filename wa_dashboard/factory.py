@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         MAX_CONTENT_LENGTH=8 * 1024 * 1024,
     )
+    app.ensure_sync = _as_it_is  # type: ignore[method-assign, assignment]
     app.extensions["wa_settings"] = settings
     app.extensions["wa_pace"] = _read("WA_PACE", Pace.parse, settings.pace)
     security.use_keys(settings.encryption_keys)
@@ -35,6 +36,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     migrate.init_app(app, db, directory=str(project / "migrations"))
     _register_rims(app)
     return app
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing here is async; Flask would look into each hook at each request to find that out."""
+    return function
 
 
 def _read(variable: str, reader: Callable[[str], Any], text: str) -> Any:

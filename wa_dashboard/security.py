@@ -77,7 +77,7 @@ def _the_ring() -> KeyRing:
 
 def blind_index(pepper: bytes, text: str) -> str:
     """A keyed fingerprint for finding an encrypted value by equality: 32 hexadecimal letters."""
-    return hmac.new(pepper, text.encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(pepper, text.encode(), "sha256").hex()[:32]
 
 
 # --- API keys: wak_live_<8 letters>_<43 letters><6 letters checksum> (security.md §4.3) -------------------------

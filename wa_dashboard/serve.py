@@ -75,6 +75,11 @@ def check_free(host: str, port: int, variable: str) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    serve(settings.host, settings.port, lambda: Gate(_create_app))
+
+
+def serve(host: str, port: int, load: Callable[[], Callable[..., Any]]) -> None:
+    """Serve the WSGI application that ``load`` makes in granian's second process, until a signal ends it."""
     from granian import Granian
     from granian.constants import Interfaces
     from granian.http import HTTP1Settings
@@ -83,8 +88,8 @@ def _serve(settings: Settings) -> None:
         multiprocessing.set_start_method("fork", force=True)  # quick, and the default before Python 3.14
     server = Granian(
         "app:app",
-        address=settings.host,
-        port=settings.port,
+        address=host,
+        port=port,
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=THREADS,
@@ -95,18 +100,19 @@ def _serve(settings: Settings) -> None:
         websockets=False,
         log_enabled=False,
     )
-    server.serve(target_loader=_Loader(os.getpid()))
+    server.serve(target_loader=_Loader(os.getpid(), load))
 
 
 class _Loader:
     """What granian calls in its second process, after the fork."""
 
-    def __init__(self, parent: int) -> None:
+    def __init__(self, parent: int, load: Callable[[], Callable[..., Any]]) -> None:
         self._parent = parent
+        self._load = load
 
     def __call__(self, *_: Any, **__: Any) -> Callable[..., Any]:
         die_with(self._parent)
-        return Gate(_create_app)
+        return self._load()
 
 
 class Gate:

@@ -13,6 +13,7 @@ FLOORS = [
     {"domain"},
     {"config", "errors", "clock"},
     {"db", "extensions", "logs", "security", "failpoints", "i18n"},
+    {"prepared", "remembered"},
     {"queues", "providers", "models"},
     {"services"},
     {"api", "web", "workers"},

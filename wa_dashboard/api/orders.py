@@ -202,7 +202,7 @@ def _rehearsed(sent: Sent, to: str) -> dict[str, Any]:
     return found | {
         "dry_run": True,
         "would_send": not (sent.duplicate or sent.refusal),
-        "preview": bubble_of(sent.rendered),
+        "preview": bubble_of(sent.rendered()),
         "lint": lint_of(lint(templates.text_of(sent.choice.template))) if sent.choice else None,
     }
 

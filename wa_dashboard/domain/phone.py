@@ -1,6 +1,7 @@
 """Telephone numbers: E.164 in, E.164 or a reason out, masked for people who may not see them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import phonenumbers
 
@@ -29,6 +30,7 @@ class BadPhone(ValueError):
         self.guess = guess
 
 
+@lru_cache(maxsize=256)  # one request asks for its number several times
 def to_e164(text: str, default_country: str | None = None) -> Phone:
     """Read a number as people write it.
 
@@ -54,6 +56,7 @@ def to_e164(text: str, default_country: str | None = None) -> Phone:
     )
 
 
+@lru_cache(maxsize=256)
 def mask(e164: str) -> str:
     """``+40••••••456``: country code and last three digits, the rest hidden."""
     try:

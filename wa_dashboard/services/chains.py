@@ -10,7 +10,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from sqlalchemy import select, update
 from .. import security
 from ..db import db, insert_rows
 from ..models import AuditEntry, ChainHead, ConsentEvent
+from ..prepared import Prepared, placeholders
 
 FIRST = "0" * 64  # the forerunner of the first link
 _PAGE = 1000
@@ -53,26 +54,34 @@ class End:
 def lengthening(tenant_id: str, chain: str) -> Iterator[End]:
     """Lock the end of a tenant's chain (inside a transaction), and remember the new end when the block is done."""
     row = lock(tenant_id, chain)
-    end = End(tenant_id, chain, row.seq, row.hash)
+    end = replace(row)
     yield end
     if end.seq != row.seq:
-        which = ChainHead.tenant_id == tenant_id, ChainHead.chain == chain
-        db.session.execute(update(ChainHead).where(*which).values(seq=end.seq, hash=end.hash))
+        _move_end.run(tenant_id=tenant_id, chain=chain, new_seq=end.seq, new_hash=end.hash)
 
 
-def lock(tenant_id: str, chain: str) -> Any:
+def lock(tenant_id: str, chain: str) -> End:
     """Wait for whoever is writing to this chain, and keep others out until the transaction ends; where it ends now."""
-    wanted = (
-        select(ChainHead.seq, ChainHead.hash)
-        .where(ChainHead.tenant_id == tenant_id, ChainHead.chain == chain)
-        .with_for_update()
-    )
-    row = db.session.execute(wanted).one_or_none()
-    if row is None:
+    found = _lock_end.run(tenant_id=tenant_id, chain=chain)
+    if not found:
         first = {"tenant_id": tenant_id, "chain": chain, "seq": 0, "hash": FIRST}
         insert_rows(ChainHead, [first], once=["tenant_id", "chain"])
-        row = db.session.execute(wanted).one()
-    return row
+        found = _lock_end.run(tenant_id=tenant_id, chain=chain)
+    return End(tenant_id, chain, found[0]["seq"], found[0]["hash"])
+
+
+def _of_the_chain() -> tuple[Any, Any]:
+    marks = placeholders(ChainHead, ("tenant_id", "chain"))
+    return ChainHead.tenant_id == marks["tenant_id"], ChainHead.chain == marks["chain"]
+
+
+_lock_end = Prepared(
+    lambda _dialect: select(ChainHead.seq, ChainHead.hash).where(*_of_the_chain()).with_for_update(), changes=True
+)
+_move_end = Prepared(
+    lambda _dialect: update(ChainHead).where(*_of_the_chain()).values(placeholders(ChainHead, ("seq", "hash"), "new_")),
+    changes=True,
+)
 
 
 def _mac(tenant_id: str, chain: str, seq: int, previous: str, body: Mapping[str, Any]) -> str:

@@ -6,19 +6,21 @@ people's states first, in the order of their keys, then what waits to be sent.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sqlalchemy import select, update
 
 from .. import clock
-from ..db import among, db, transaction
+from ..db import among, db, insert_rows, transaction
 from ..domain.consent import OUT, PURPOSES, Refusal, Said, judge, present_of, statuses, supersedes
 from ..domain.ids import new_id
 from ..domain.statuses import Purpose
 from ..errors import WaError
 from ..models import ConsentEvent, Contact, OptIn, Outbox, Schedule, Tenant
+from ..prepared import Inserts
 from . import chains, contacts, lifecycle
 from .consent_request import ConsentRequest, check, dedupe_keys, said_again
 
@@ -78,6 +80,17 @@ def record(
         return _Batch(tenant, actor, end, [(request, person)]).write()[0]
 
 
+@contextmanager
+def writing(
+    tenant: Tenant, request: ConsentRequest, actor: str, *, at: str
+) -> Iterator[Callable[[Contact, bool], ConsentResult]]:
+    """`record` in two steps, inside a transaction: inside the block the tenant's consent is locked, and what the block
+    gets records the statement as this contact's; True for a contact made since the lock was taken."""
+    check(request, at)
+    with chains.lengthening(tenant.id, chains.CONSENT) as end:
+        yield lambda contact, new: _Batch(tenant, actor, end, [(request, contact)], strangers=new).write()[0]
+
+
 def record_many(
     tenant: Tenant, requests: Sequence[ConsentRequest], actor: str, *, at: Sequence[str]
 ) -> list[ConsentResult | WaError]:
@@ -100,23 +113,41 @@ def record_many(
     return [results[number] for number in range(len(requests))]
 
 
+_EVENT = (
+    "id", "tenant_id", "seq", "contact_id", "purpose", "status", "source", "source_ref", "wording_id", "actor",
+    "occurred_at", "recorded_at", "applied", "changed", "dedupe", "previous_hash", "hash", "evidence_sealed",
+)  # fmt: skip
+_STATE = ("tenant_id", "contact_id", "purpose", "status", "event_id", "occurred_at", "changed_at")
+_insert_events = Inserts(ConsentEvent, _EVENT)
+_insert_states = Inserts(OptIn, _STATE)
+
+
 class _Batch:
     """Statements of one tenant, written together: a handful of statements to the database however many they are."""
 
     def __init__(
-        self, tenant: Tenant, actor: str, end: chains.End, said: Sequence[tuple[ConsentRequest, Contact]]
+        self,
+        tenant: Tenant,
+        actor: str,
+        end: chains.End,
+        said: Sequence[tuple[ConsentRequest, Contact]],
+        *,
+        strangers: bool = False,
     ) -> None:
-        """Read what is known. The chain is locked: nobody else writes consent of this tenant now."""
+        """Read what is known. The chain is locked: nobody else writes consent of this tenant now.
+
+        ``strangers``: nobody knows anything of these contacts, who were made in this very transaction.
+        """
         self.tenant, self.actor, self.end, self.said, self.now = tenant, actor, end, said, clock.now()
         ids = list({person.id for _, person in said})
         self.rows: dict[tuple[str, str], OptIn] = {}
-        for some in _chunks(ids):
+        for some in _chunks([] if strangers else ids):
             for row in db.session.scalars(select(OptIn).where(OptIn.contact_id.in_(some)), execution_options=_AFRESH):
                 self.rows[row.contact_id, row.purpose] = row
         self.states: dict[str, dict[str, Said]] = {contact_id: {} for contact_id in ids}
         for (contact_id, purpose), row in self.rows.items():
             self.states[contact_id][purpose] = Said(row.status, row.occurred_at, "")
-        self.known = self._events_known()
+        self.known = {} if strangers else self._events_known()
         self.fresh: list[ConsentEvent] = []
         self.newcomers: list[OptIn] = []
         self.refused: dict[str, set[str]] = defaultdict(set)
@@ -208,10 +239,16 @@ class _Batch:
         row.status, row.event_id, row.occurred_at = event.status, event.id, event.occurred_at
 
     def _store(self) -> None:
-        # In pieces: a flush looks at every new row once for each new row.
-        for some in _chunks([*self.fresh, *self.newcomers]):
-            db.session.add_all(some)
-            db.session.flush()
+        events = [{name: getattr(event, name) for name in _EVENT} for event in self.fresh]
+        states = [{name: getattr(row, name) for name in _STATE} for row in self.newcomers]
+        if len(events) <= len(PURPOSES):
+            _insert_events.run(events)
+            _insert_states.run(states)
+        else:
+            for some in _chunks(events):
+                insert_rows(ConsentEvent, some)
+            for some in _chunks(states):
+                insert_rows(OptIn, some)
         db.session.flush()
 
     def _cancel(self) -> tuple[Counter[str], Counter[str]]:
@@ -275,9 +312,15 @@ def states_of(contact_ids: Collection[str], *, lock: bool = False) -> dict[str, 
     return states
 
 
-def verdict(tenant: Tenant, contact_id: str, purpose: str, *, lock: bool = False) -> Refusal | None:
-    """None when a message of this purpose may go to this person now, else why not, with what a sentence needs."""
-    states = states_of([contact_id], lock=lock)[contact_id]
+def verdict(
+    tenant: Tenant, contact_id: str, purpose: str, *, lock: bool = False, states: Mapping[str, Said] | None = None
+) -> Refusal | None:
+    """None when a message of this purpose may go to this person now, else why not, with what a sentence needs.
+
+    ``states``: what the transaction has just read of the person; without them they are read now.
+    """
+    if states is None:
+        states = states_of([contact_id], lock=lock)[contact_id]
     refusal = judge(states, purpose, contract_basis=tenant.contract_basis)
     return explained(contact_id, refusal) if refusal else None
 

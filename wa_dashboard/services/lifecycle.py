@@ -105,7 +105,13 @@ def show_accepted(message_ids: Sequence[str], external_ids: Sequence[str | None]
 
 def put_in_outbox(message: Message, life_s: float | None) -> None:
     """The message, whose account is chosen, is ours to send now and for ``life_s`` seconds (None: without end)."""
-    row = {
+    times = {"next_at": db_now(), "expires_at": db_now(life_s) if life_s is not None else None}
+    insert_rows(Outbox, [outbox_row(message) | times], once=["message_id"])
+
+
+def outbox_row(message: Message) -> dict[str, Any]:
+    """What the outbox holds of a message that is to be sent, but for the times."""
+    return {
         "message_id": message.id,
         "tenant_id": message.tenant_id,
         "contact_id": message.contact_id,
@@ -116,12 +122,9 @@ def put_in_outbox(message: Message, life_s: float | None) -> None:
         "priority": PRIORITY[Lane(message.lane)],
         "policy": message.policy,
         "state": "queued",
-        "next_at": db_now(),
-        "expires_at": db_now(life_s) if life_s is not None else None,
         "attempt_no": message.attempts,
         "failures": 0,
     }
-    insert_rows(Outbox, [row], once=["message_id"])
 
 
 def drop_from_outbox(message_ids: Collection[str]) -> None:

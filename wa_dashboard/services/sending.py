@@ -8,16 +8,17 @@ from typing import Any
 from sqlalchemy import func, select
 
 from .. import clock, queues
-from ..db import db, insert_rows, savepoint, transaction
+from ..db import db, savepoint, transaction
 from ..domain import pricing, rendering
-from ..domain.consent import Refusal
+from ..domain.consent import Refusal, Said
 from ..domain.ids import new_id
-from ..domain.orders import OrderConfirmation, OrderEvent
+from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
 from ..domain.statuses import LANE_OF, POLICY_OF, PURPOSE_OF, MessageType, Status
 from ..domain.text import T
 from ..errors import Finding, Invalid, invalid
-from ..models import Contact, Message, ProviderAccount, Tenant
-from . import accounts, audit, consent_log, contacts, idempotency, lifecycle, planning, templates
+from ..models import Breaker, Contact, Message, ProviderAccount, Tenant
+from ..remembered import Remembered
+from . import accepting, accounts, audit, consent_log, contacts, idempotency, planning, templates
 from .tenants import Caller
 
 LIFE = {
@@ -27,6 +28,8 @@ LIFE = {
     MessageType.OTP: timedelta(minutes=5),
 }
 RESENDS = 5
+SENDERS_REMEMBERED_S = 1.0
+_senders: Remembered[Mapping[str, str]] = Remembered("senders", SENDERS_REMEMBERED_S, ProviderAccount, Breaker)
 # What may differ between two posts of one order without the message being another.
 _BESIDES = {"resend", "dry_run", "strict", "metadata", "consent", "reminders"}
 
@@ -35,7 +38,8 @@ _BESIDES = {"resend", "dry_run", "strict", "metadata", "consent", "reminders"}
 class Wish:
     """One message somebody wants sent: to whom, of which template, with which values.
 
-    The standard variables of ``event`` are said in the template's language; ``values`` win over them.
+    The standard variables of ``event`` are said in the template's language; ``values`` win over them. ``states``:
+    what the person agreed to, if this transaction has read it already.
     """
 
     type: MessageType
@@ -53,21 +57,29 @@ class Wish:
     resend_reason: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, Said] | None = None
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of a wish. ``refusal`` is set when the person may not be written to (the message is skipped)."""
+    """What became of a wish. ``refusal`` is set when the person may not be written to (the message is skipped).
+
+    ``values``: of all variables that the template (``choice``) may use.
+    """
 
     message: Message
     duplicate: bool = False
     refusal: Refusal | None = None
     choice: templates.Choice | None = None
-    rendered: rendering.Bubble | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     price: pricing.Price | None = None
     content_differs: tuple[str, ...] = ()
     consent: consent_log.ConsentResult | None = None
     reminders: planning.Planned | None = None
+
+    def rendered(self) -> rendering.Bubble | None:
+        """What the recipient would see; None without a template."""
+        return rendering.preview(self.choice.template, self.values) if self.choice is not None else None
 
 
 class _OnlyRehearsed(Exception):
@@ -102,18 +114,16 @@ def _rehearse(caller: Caller, order: OrderConfirmation) -> Sent:
 
 def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
     tenant = caller.tenant
-    first_key = _order_key(caller, order, 0)
-    earlier = _with_key(first_key)
-    if earlier is not None and order.resend_reason is None:
-        return _again(earlier, order)
-    resend_no = _next_resend(caller, order) if earlier is not None else 0
-    said = _record_consent(caller, order)
-    contact = contacts.contact_for(
-        tenant, order.phone, first_name=order.first_name, locale=order.locale, timezone=order.timezone
-    )
+    index = contacts.index_of(tenant, order.phone.e164)
+    first_key = _order_key(caller, order, index, 0)
+    known = accepting.look(tenant, first_key, index)
+    if known.message_id is not None and order.resend_reason is None:
+        return _again(_the_one(first_key), order)
+    resend_no = _next_resend(order, first_key) if known.message_id is not None else 0
+    contact, states, said = _person(caller, order, index, known)
     wish = Wish(
         type=MessageType.ORDER_CONFIRM,
-        dedupe_key=_order_key(caller, order, resend_no),
+        dedupe_key=_order_key(caller, order, index, resend_no),
         contact=contact,
         live=caller.live,
         languages=_languages(order, tenant),
@@ -127,6 +137,7 @@ def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
         resend_reason=order.resend_reason,
         metadata=order.metadata,
         request=order.body,
+        states=states,
     )
     sent = accept(tenant, wish)
     if sent.duplicate:  # a twin was faster by a hair
@@ -136,37 +147,45 @@ def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
     if resend_no:
         audit.record(tenant.id, caller.actor, "message.resent", sent.message.id, reason=order.resend_reason or "")
     planned = _plan_reminders(caller, order, contact)
-    return Sent(sent.message, False, sent.refusal, sent.choice, sent.rendered, sent.price, (), said, planned)
+    return replace(sent, consent=said, reminders=planned)
 
 
 def accept(tenant: Tenant, wish: Wish) -> Sent:
-    """Store one message, queued or skipped (inside a transaction). Raises Invalid as `send_order_confirmation`."""
-    refusal = consent_log.verdict(tenant, wish.contact.id, PURPOSE_OF[wish.type])
-    choice = _choose(tenant, wish, must=refusal is None)
-    account = _account(choice) if choice else None
-    bubble = None
+    """Store one message, queued or skipped (inside a transaction). Raises Invalid as `send_order_confirmation`.
+
+    The result's ``message`` is to be read only.
+    """
+    refusal = consent_log.verdict(tenant, wish.contact.id, PURPOSE_OF[wish.type], states=wish.states)
+    senders = _senders_of(tenant, wish.live)
+    choice = _choose(tenant, wish, list(senders), must=refusal is None)
+    account_id = choice.approval.account_id if choice else None
     if choice is not None:
         wish = replace(wish, values=_all_values(wish, choice.template.language))
         _refuse_missing(choice, wish)
-        bubble = rendering.preview(choice.template, wish.values)
     price = _price(tenant, wish, choice)
-    row = _message_row(tenant, wish, choice, account, refusal, price)
-    if not insert_rows(Message, [row], once=["tenant_id", "dedupe_key"]):
-        return Sent(_the_one(wish.dedupe_key), duplicate=True)
-    message = _the_one(wish.dedupe_key)
-    lifecycle.tell(tenant.id, [message.id], "asked", detail={"by": wish.asked_by})
+    row = _message_row(tenant, wish, choice, refusal, price)
+    row |= {"account_id": account_id, "provider": senders[account_id] if account_id else None}
+    lines: list[tuple[str, Mapping[str, Any]]] = [("asked", {"by": wish.asked_by})]
     if refusal is not None:
-        lifecycle.tell(tenant.id, [message.id], "skipped", detail={"reason": refusal.reason, **refusal.detail})
-    elif account is not None:
-        life = (message.expires_at - message.created_at).total_seconds() if message.expires_at else None
-        lifecycle.put_in_outbox(message, life)
-        queues.wake_lane(account.id)
-    return Sent(message, refusal=refusal, choice=choice, rendered=bubble, price=price)
+        lines.append(("skipped", {"reason": refusal.reason, **refusal.detail}))
+    life = (row["expires_at"] - row["created_at"]).total_seconds()
+    message = accepting.store(row, lines, life if refusal is None else None)
+    if message is None:
+        return Sent(_the_one(wish.dedupe_key), duplicate=True)
+    if refusal is None and account_id is not None:
+        queues.wake_lane(account_id)
+    return Sent(message, refusal=refusal, choice=choice, values=wish.values, price=price)
 
 
-def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | None":
+def _senders_of(tenant: Tenant, live: bool) -> Mapping[str, str]:
+    """The accounts that may send, best first, and their providers."""
+    return _senders.get(
+        (tenant.id, live), lambda: {account.id: account.provider for account in accounts.accounts_of(tenant, live)}
+    )
+
+
+def _choose(tenant: Tenant, wish: Wish, ids: Sequence[str], *, must: bool) -> "templates.Choice | None":
     """The template to use; for somebody who gets nothing it may be missing."""
-    ids = [account.id for account in accounts.accounts_of(tenant, wish.live)]
     if not ids and must:
         live = T("No live sender is connected. Add one with python3 app.py account-create, or use a test key.")
         rehearsal = T("No test sender is connected. Add one with python3 app.py account-create.")
@@ -181,10 +200,6 @@ def _choose(tenant: Tenant, wish: Wish, *, must: bool) -> "templates.Choice | No
 
 def _all_values(wish: Wish, language: str) -> Mapping[str, str]:
     return {**planning.event_values(wish.event, language), **wish.values} if wish.event else wish.values
-
-
-def _account(choice: "templates.Choice") -> ProviderAccount:
-    return accounts.find_account(choice.approval.account_id)
 
 
 def _refuse_missing(choice: "templates.Choice", wish: Wish) -> None:
@@ -219,7 +234,6 @@ def _message_row(
     tenant: Tenant,
     wish: Wish,
     choice: "templates.Choice | None",
-    account: ProviderAccount | None,
     refusal: Refusal | None,
     price: pricing.Price | None,
 ) -> dict[str, Any]:
@@ -247,8 +261,6 @@ def _message_row(
         "template_id": choice.template.id if choice else None,
         "template_name": choice.template.name if choice else wish.template_name,
         "language": choice.template.language if choice else None,
-        "account_id": account.id if account else None,
-        "provider": account.provider if account else None,
         "status": Status.QUEUED if refusal is None else Status.SKIPPED,
         "status_at": now,
         "created_at": now,
@@ -275,13 +287,9 @@ def _expiry(wish: Wish, now: datetime) -> datetime:
 # --- orders -----------------------------------------------------------------------------------------------------
 
 
-def _order_key(caller: Caller, order: OrderConfirmation, resend_no: int) -> str:
+def _order_key(caller: Caller, order: OrderConfirmation, phone_index: str, resend_no: int) -> str:
     mode = "live" if caller.live else "test"
-    return f"order_confirm:{mode}:{order.order_id}:{contacts.index_of(caller.tenant, order.phone.e164)}:{resend_no}"
-
-
-def _with_key(dedupe_key: str) -> Message | None:
-    return db.session.scalar(select(Message).where(Message.dedupe_key == dedupe_key))
+    return f"order_confirm:{mode}:{order.order_id}:{phone_index}:{resend_no}"
 
 
 def _the_one(dedupe_key: str) -> Message:
@@ -294,8 +302,8 @@ def _again(message: Message, order: OrderConfirmation) -> Sent:
     return Sent(message, duplicate=True, content_differs=tuple(idempotency.differences(before, now)))
 
 
-def _next_resend(caller: Caller, order: OrderConfirmation) -> int:
-    stem = _order_key(caller, order, 0).removesuffix(":0")
+def _next_resend(order: OrderConfirmation, first_key: str) -> int:
+    stem = first_key.removesuffix(":0")
     made = db.session.scalar(
         select(func.max(Message.resend_no)).where(
             Message.order_id == order.order_id, Message.dedupe_key.startswith(stem)
@@ -306,11 +314,40 @@ def _next_resend(caller: Caller, order: OrderConfirmation) -> int:
     return (made or 0) + 1
 
 
-def _record_consent(caller: Caller, order: OrderConfirmation) -> "consent_log.ConsentResult | None":
-    given = order.consent
-    if given is None:
-        return None
-    request = consent_log.ConsentRequest(
+def _person(
+    caller: Caller, order: OrderConfirmation, index: str, known: accepting.Known
+) -> tuple[Contact, Mapping[str, Said], "consent_log.ConsentResult | None"]:
+    """The buyer, as a contact with the order's facts, and what they agreed to, with what the order says of it."""
+    tenant = caller.tenant
+    facts = {"first_name": order.first_name, "locale": order.locale, "timezone": order.timezone}
+    if order.consent is None:
+        return _contact(tenant, order, index, known, facts)[0], known.states, None
+    request = _consent(order, order.consent)
+    with consent_log.writing(tenant, request, caller.actor, at="/consent") as add:
+        if known.contact is not None:
+            known = accepting.look(tenant, "", index)  # as it is now that the lock is ours
+        contact, new = _contact(tenant, order, index, known, facts)
+        said = add(contact, new)
+    now = clock.now()
+    return contact, {purpose: Said(status, now, "") for purpose, status in said.state.items()}, said
+
+
+def _contact(
+    tenant: Tenant, order: OrderConfirmation, index: str, known: accepting.Known, facts: Mapping[str, str | None]
+) -> tuple[Contact, bool]:
+    """The contact with the order's facts; whether this transaction has made it."""
+    if known.contact is None:
+        contact = accepting.new_contact(tenant, order.phone, index, facts)
+        if contact is not None:
+            return contact, True
+        known = accepting.look(tenant, "", index)
+    if known.contact is None:
+        raise RuntimeError("the contact that was in the way is gone")
+    return accepting.keep_facts(known.contact, facts), False
+
+
+def _consent(order: OrderConfirmation, given: GivenConsent) -> consent_log.ConsentRequest:
+    return consent_log.ConsentRequest(
         status=given.status,
         source=given.source,
         phone=order.phone,
@@ -321,7 +358,6 @@ def _record_consent(caller: Caller, order: OrderConfirmation) -> "consent_log.Co
         wording_id=given.wording_id,
         evidence=given.evidence,
     )
-    return consent_log.record(caller.tenant, request, caller.actor, at="/consent")
 
 
 def _languages(order: OrderConfirmation, tenant: Tenant) -> Sequence[str] | Sequence[tuple[str, T]]:

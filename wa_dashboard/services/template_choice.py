@@ -10,7 +10,9 @@ from ..domain.statuses import SENDABLE, TemplateStatus
 from ..domain.text import T
 from ..errors import Invalid
 from ..models import ProviderAccount, Template, TemplateApproval, Tenant
+from ..prepared import copy_of
 from ..providers.wire import language_code
+from ..remembered import Remembered
 from . import accounts
 
 S = TemplateStatus
@@ -29,7 +31,10 @@ _STATUS: dict[str, T] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The version to send, its approval on the account to send from, and the reasons, in sentences."""
+    """The version to send, its approval on the account to send from, and the reasons, in sentences.
+
+    Both are copies, to be read only.
+    """
 
     template: Template
     approval: TemplateApproval
@@ -69,10 +74,31 @@ def choose(
 
     ``languages`` as codes, or as `language_chain` gives them; a code may be met by a regional one (``en`` by
     ``en_US``) when nothing else is. ``account_ids``: best first; None takes every account of the mode.
-    In the tenant's scope. Raises Invalid ``template_not_sendable`` saying what there is and what to do.
+    In the tenant's scope. What an approval became in this process counts at once, what it became in another after
+    `REMEMBERED_S`. Raises Invalid ``template_not_sendable`` saying what there is and what to do.
     """
     if account_ids is None:
         account_ids = [account.id for account in accounts.accounts_of(tenant, live)]
+    wanted = _Wanted(type, tuple(account_ids), name, tuple(languages))
+    return _choices.get((tenant.id, wanted), lambda: _choose(wanted))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a choice depends on, beside the tenant's templates."""
+
+    type: str
+    account_ids: tuple[str, ...]
+    name: str | None
+    languages: tuple[str | tuple[str, T], ...]
+
+
+REMEMBERED_S = 2.0
+_choices: Remembered[Choice] = Remembered("choices", REMEMBERED_S, Template, TemplateApproval)
+
+
+def _choose(wanted: _Wanted) -> Choice:
+    type, account_ids, name, languages = wanted.type, wanted.account_ids, wanted.name, wanted.languages  # noqa: A001
     rows = _candidates(type, name, account_ids)
     wishes = [
         _Wish(*item) if isinstance(item, tuple) else _Wish(item, T("the language you asked for")) for item in languages
@@ -83,7 +109,8 @@ def choose(
         for account_id in account_ids:
             found = _newest(sendable, account_id, wish.code)
             if found is not None:
-                return Choice(*found, why=_reasons(found[0], wish, wishes))
+                template, approval = found
+                return Choice(copy_of(template), copy_of(approval), _reasons(template, wish, wishes))
     raise _not_sendable(type, name, wishes, [(t, a) for t, a in rows if name in (None, t.name)])
 
 

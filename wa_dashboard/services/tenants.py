@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
@@ -14,6 +14,8 @@ from ..domain.ids import new_id
 from ..domain.text import T
 from ..errors import Conflict, Forbidden, NotFound, Unauthenticated, invalid
 from ..models import ApiKey, Membership, SignInLink, Tenant, User, UserSession
+from ..prepared import copy_of
+from ..remembered import Remembered
 from . import audit
 
 SCOPES = (
@@ -181,8 +183,22 @@ def _user_with(email: str) -> User:
 # --- checkouts --------------------------------------------------------------------------------------------------
 
 
+# A key that another process revokes is refused here within so many seconds; one revoked here, at once.
+KEYS_REMEMBERED_S = 5.0
+_callers: Remembered[tuple[Caller, datetime | None]] = Remembered("callers", KEYS_REMEMBERED_S, ApiKey, Tenant)
+
+
 def authenticate(key_text: str) -> Caller:
-    """The caller behind an API key. Raises Unauthenticated, as slowly for an unknown id as for a wrong secret."""
+    """The caller behind an API key. Raises Unauthenticated, as slowly for an unknown id as for a wrong secret.
+
+    Remembered for `KEYS_REMEMBERED_S` under the key's hash; ``tenant`` is a copy, to be read only.
+    """
+    found, expires_at = _callers.get(security.hash_token(key_text), lambda: _caller_of(key_text))
+    _refuse_ended(expires_at)
+    return found
+
+
+def _caller_of(key_text: str) -> tuple[Caller, datetime | None]:
     read = security.read_api_key(key_text)
     public_id, secret_hash, live = read or ("", "0" * 64, False)
     with all_tenants("the key tells whose request it is"):
@@ -190,18 +206,31 @@ def authenticate(key_text: str) -> Caller:
         good = security.same(key.secret_hash if key else "1" * 64, secret_hash)
         if not read or key is None or not good or key.live != live:
             raise Unauthenticated(T("Send a valid key: Authorization: Bearer wak_test_… or wak_live_…"))
+        if key.revoked_at is not None:
+            raise _ended()
+        _refuse_ended(key.expires_at)
+        tenant = copy_of(find_tenant(key.tenant_id))
         now = clock.now()
-        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-            raise Unauthenticated(T("This key was revoked or has expired. Ask for a new one in Settings."))
-        tenant = find_tenant(key.tenant_id)
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
             _note_use(key.id)
-    return Caller(tenant, key.id, key.live, frozenset(key.scopes))
+    return Caller(tenant, key.id, key.live, frozenset(key.scopes)), key.expires_at
+
+
+def _refuse_ended(ended_at: datetime | None) -> None:
+    if ended_at is not None and ended_at <= clock.now():
+        raise _ended()
+
+
+def _ended() -> Unauthenticated:
+    return Unauthenticated(T("This key was revoked or has expired. Ask for a new one in Settings."))
 
 
 def _note_use(key_id: str) -> None:
     with transaction():
-        db.session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=clock.now()))
+        db.session.execute(
+            update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=clock.now()),
+            execution_options={"wa_changes_nothing_remembered": True},
+        )
 
 
 # --- people -----------------------------------------------------------------------------------------------------

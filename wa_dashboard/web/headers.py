@@ -21,13 +21,17 @@ def install_headers(app: Flask, https: bool) -> None:
     What is not marked cacheable by its view is never stored: most answers hold personal data.
     """
 
+    wanted = HEADERS | {"Cache-Control": "no-store"} | ({"Strict-Transport-Security": HSTS} if https else {})
+
     @app.after_request
     def add_headers(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        if https:
-            response.headers.setdefault("Strict-Transport-Security", HSTS)
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-store"
-        response.vary.add("HX-Request")
+        # Asked once for all: each look into the headers goes through the whole list.
+        present = {name.lower() for name, _ in response.headers}
+        for name, value in wanted.items():
+            if name.lower() not in present:
+                response.headers.add(name, value)
+        if "vary" in present:
+            response.vary.add("HX-Request")
+        else:
+            response.headers.add("Vary", "HX-Request")
         return response

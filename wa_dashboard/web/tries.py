@@ -37,6 +37,8 @@ def install_tries(app: Flask, settings: Settings) -> None:
         in_memory_fallback_enabled=True,
         swallow_errors=True,
     )
+    # A limiter that an application knows already hooks itself into no request: `count_try` asks it.
+    app.extensions.setdefault("limiter", set()).add(limiter)
     limiter.init_app(app)
 
     @limiter.shared_limit(f"{PER_ADDRESS} per minute", scope="address", key_func=_address)
@@ -57,6 +59,7 @@ def count_try(email: str | None = None) -> None:
     """
     g.wa_tried = email
     limiter, *counters = cast("tuple[Limiter, Any, Any]", current_app.extensions[_EXTENSION])
+    limiter.context.reset()
     for counter in counters:
         try:
             counter()
