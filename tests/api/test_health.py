@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from sqlalchemy import update
 
 from tests import factories
 from tests.support.servers import free_port
-from wa_dashboard import queues
+from tests.support.webhooks import Speaker, under_way
+from wa_dashboard import clock, queues
 from wa_dashboard.config import Settings
 from wa_dashboard.db import all_tenants, db, db_now, is_postgresql, transaction
 from wa_dashboard.factory import create_app
 from wa_dashboard.models import Heartbeat
+from wa_dashboard.services import parked, receipts
 from wa_dashboard.workers import tick
 
 GOOD = {"database": "ok", "schema": "ok", "tick": "ok", "queue": "ok"}
@@ -176,3 +179,24 @@ def test_metrics_count_what_there_is_of_everybody(client: FlaskClient) -> None:
     assert 0 <= float(age.split()[1]) < 30
     assert "+40" not in answer.text
     assert "ten_" not in answer.text
+
+
+def test_metrics_count_news_that_is_not_settled(client: FlaskClient) -> None:
+    for name in ("one", "two"):
+        ready = factories.make_tenant(name=name, email=f"{name}@example.org")
+        message = under_way(ready, "A-1")
+        speaker = Speaker(ready.account)
+        speaker.receipt("read", f"{message.id}.1", "wamid.1").to(client)
+        speaker.receipt("read", "msg_00000000000000000000000000.1", "wamid.stranger").to(client)
+    while receipts.process():
+        pass
+
+    lines = client.get("/metrics").text.splitlines()
+
+    assert 'wa_webhook_items{state="parked"} 2.0' in lines
+    assert 'wa_webhook_items{state="orphaned"} 0.0' in lines
+    with clock.at(clock.now() + parked.PARKED_FOR + timedelta(minutes=1)):
+        receipts.match_parked_due()
+    lines = client.get("/metrics").text.splitlines()
+    assert 'wa_webhook_items{state="parked"} 0.0' in lines
+    assert 'wa_webhook_items{state="orphaned"} 2.0' in lines

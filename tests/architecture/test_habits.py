@@ -64,9 +64,11 @@ def test_rims_open_no_transactions() -> None:
 
 
 def test_statuses_move_in_one_place() -> None:
-    """Messages move through lifecycle.py. Others assign the status of rows that are theirs, named here."""
+    """Messages move through lifecycle.py, and evidence.py below it. Others assign the status of rows that are theirs,
+    named here."""
     theirs = {
         "services/lifecycle.py": "messages",
+        "services/evidence.py": "messages, as receipts prove it",
         "services/outcomes.py": "accounts that are held",
         "services/template_review.py": "approvals",
         "services/template_submission.py": "approvals",

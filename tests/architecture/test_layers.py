@@ -36,6 +36,10 @@ APART = {
     "supervisor": {"config", "embedded", "greeting", "logtail", "readiness", "serve"},
     # The judge of every test: it must not share a single line with what it judges.
     "simulator": set(),
+    # It measures the product from outside and from inside, and does what the product does not (the baselines).
+    "bench": {
+        "clock", "config", "db", "domain", "embedded", "factory", "models", "providers", "queues", "serve", "services",
+    },
 }
 IMPURE = {
     "flask", "flask_sqlalchemy", "flask_login", "flask_wtf", "flask_babel", "flask_limiter", "sqlalchemy", "redis",

@@ -14,7 +14,7 @@ from .. import db as database
 from .. import queues, security
 from ..db import all_tenants, db, end_read, give_up_read
 from ..models import Message, Outbox, WebhookEvent
-from ..services import account_health, checkup
+from ..services import account_health, checkup, parked
 
 bp = Blueprint("health", __name__)
 
@@ -102,6 +102,12 @@ class _Counts:
             ):
                 webhooks.add_metric([state], count)
             yield webhooks
+            items = GaugeMetricFamily(
+                "wa_webhook_items", "Pieces of providers' news that are not settled", labels=["state"]
+            )
+            for state, count in parked.unsettled().items():
+                items.add_metric([state], count)
+            yield items
             breakers = GaugeMetricFamily("wa_breaker_state", "Senders by the state of their breaker", labels=["state"])
             for state, count in account_health.states().items():
                 breakers.add_metric([state], count)

@@ -60,7 +60,7 @@ class Cluster:
 @contextmanager
 def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     """A PostgreSQL of this block alone, on a unix socket. ``durable``: it waits for the disk, as in production."""
-    home = Path(tempfile.mkdtemp(prefix="wa-pg-", dir="/tmp"))  # noqa: S108 - a unix socket's path has a limit
+    home = Path(tempfile.mkdtemp(prefix="wa-pg-", dir="/tmp"))
     who: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     if who:
         os.chown(home, NOBODY, NOBODY)

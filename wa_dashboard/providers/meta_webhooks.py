@@ -31,6 +31,7 @@ from .wire import (
     instant,
     items_at,
     load_signed,
+    may_hold_bad_text,
     read_json,
     text_at,
 )
@@ -43,7 +44,7 @@ def parse(request: WebhookRequest) -> list[Item]:
     """Every item of a webhook body. Raises WebhookMalformed when it is not sane JSON or holds over 10,000 items."""
     data = load_signed(request.body)
     items: list[Item] = []
-    for item in _walk(data, received_at(request)):
+    for item in _walk(data, received_at(request), may_hold_bad_text(request.body)):
         items.append(item)
         if len(items) > MOST_ITEMS:
             raise WebhookMalformed(f"more than {MOST_ITEMS} items")
@@ -70,7 +71,7 @@ def _remember(seen: dict[str, None], value: str | None) -> None:
         seen[value] = None
 
 
-def _walk(data: Any, came: datetime) -> Iterator[Item]:
+def _walk(data: Any, came: datetime, suspect: bool) -> Iterator[Item]:
     if not isinstance(data, dict) or "entry" not in data:
         yield unknown_item(data, came, "no WhatsApp envelope", malformed=True)
         return
@@ -83,10 +84,10 @@ def _walk(data: Any, came: datetime) -> Iterator[Item]:
         if not changes:
             yield unknown_item(entry, told, "an entry without changes", malformed=True)
         for change in changes:
-            yield from _change(change, text_at(entry, "id"), told, came)
+            yield from _change(change, text_at(entry, "id"), told, came, suspect)
 
 
-def _change(change: Any, account: str | None, told: datetime, came: datetime) -> Iterator[Item]:
+def _change(change: Any, account: str | None, told: datetime, came: datetime, suspect: bool) -> Iterator[Item]:
     value = dig(change, "value")
     if not isinstance(value, dict):
         yield unknown_item(change, told, "a change has no value", malformed=True)
@@ -94,10 +95,10 @@ def _change(change: Any, account: str | None, told: datetime, came: datetime) ->
     refs = _refs(value, account)
     field = text_at(change, "field") or _field_of(value)
     if field in ("messages", "user_preferences"):
-        for item in _batch(value, came):
+        for item in _batch(value, came, suspect):
             yield refer(item, refs)
         return
-    yield refer(_guarded(value, told, lambda: news_item(field, value, told, account)), refs)
+    yield refer(_guarded(value, told, lambda: news_item(field, value, told, account), suspect), refs)
 
 
 def _refs(value: dict[str, Any], account: str | None) -> tuple[str, ...]:
@@ -113,21 +114,21 @@ def _field_of(value: dict[str, Any]) -> str:
     return "user_preferences" if "user_preferences" in value else ""
 
 
-def _batch(value: dict[str, Any], came: datetime) -> Iterator[Item]:
+def _batch(value: dict[str, Any], came: datetime, suspect: bool) -> Iterator[Item]:
     """Everything in the value of ``messages`` and ``user_preferences``; errors that belong to nothing come last."""
     empty = True
     for name, read in _READERS.items():
         for item in items_at(value, name):
             empty = False
-            yield _guarded(item, came, lambda item=item, read=read: read(item, value, came))  # type: ignore[misc]
+            yield _guarded(item, came, lambda item=item, read=read: read(item, value, came), suspect)  # type: ignore[misc]
     if empty:
         yield unknown_item(value, came, "a change without messages or statuses")
 
 
-def _guarded(raw: Any, at: datetime, read: Callable[[], Item]) -> Item:
+def _guarded(raw: Any, at: datetime, read: Callable[[], Item], suspect: bool) -> Item:
     if not isinstance(raw, dict):
         return unknown_item(raw, at, "an item is no object", malformed=True)
-    if bad_text(raw):
+    if suspect and bad_text(raw):
         return unknown_item(raw, at, "a text holds NUL or half a character", malformed=True)
     return read()
 

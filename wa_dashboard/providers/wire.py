@@ -17,6 +17,7 @@ _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 _BREAKS = re.compile(r"[ ]*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+[ ]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _BAD_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+_BAD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _LANGUAGE = re.compile(r"^([A-Za-z]{2,3})[-_]([A-Za-z]{2})$")
 
 
@@ -91,6 +92,11 @@ def load_signed(body: bytes) -> Any:
         raise WebhookMalformed(f"not JSON: {str(problem)[:120]}") from None
     _refuse_depth(loaded)
     return loaded
+
+
+def may_hold_bad_text(body: bytes) -> bool:
+    """Whether sane JSON might hold what `bad_text` looks for: a quick look at the whole."""
+    return bool(_BAD_ESCAPE.search(body))
 
 
 def bad_text(value: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, select
 
 from .. import failpoints, logs, queues
-from ..db import all_tenants, db, insert_rows, tenant_scope, transaction
+from ..db import all_tenants, db, insert_rows, transaction
 from ..domain.ids import new_id
 from ..domain.text import T
 from ..errors import Forbidden, NotReady, Unauthenticated
@@ -141,12 +141,9 @@ def _adapter(account: ProviderAccount) -> Provider | None:
 
 
 def _keep(owners: Iterable[ProviderAccount], request: WebhookRequest) -> int:
-    stored = 0
     with transaction():
-        for account in owners:
-            with tenant_scope(account.tenant_id):
-                row = _row(account, request)
-                stored += len(insert_rows(WebhookEvent, [row], once=("account_id", "digest")))
+        rows = [_row(account, request) for account in owners]
+        stored = len(insert_rows(WebhookEvent, rows, once=("account_id", "digest")))
         if stored:
             queues.wake_receipts()
     return stored

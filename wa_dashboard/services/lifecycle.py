@@ -1,7 +1,7 @@
 """A message's life: the one place where its status changes, each change with its line in the story.
 
-What we decide moves by `domain.statuses.MOVES`; what a provider reports is merged by rank, so that any order and
-any repetition of receipts ends in the same state (states.md §6.1).
+What we decide moves by `domain.statuses.MOVES`; what a provider reports is merged by rank (`evidence`), so that any
+order and any repetition of receipts ends in the same state (states.md §6.1).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,20 +12,12 @@ from sqlalchemy import and_, delete, or_, select, update
 
 from .. import clock
 from ..db import among, db, db_moment, db_now, insert_new, insert_rows, update_each
-from ..domain import pricing
 from ..domain.ids import new_id
-from ..domain.statuses import PRIORITY, RANK_OF_RECEIPT, STATUS_OF_RANK, Lane, Rank, Status, best_of, sources_of
+from ..domain.statuses import PRIORITY, Lane, Rank, Status, sources_of
 from ..logs import mask_text
 from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
-
-_RECEIPT_COLUMN = {
-    Rank.ACCEPTED: "accepted_at",
-    Rank.SENT: "sent_at",
-    Rank.FAILED: "failed_at",
-    Rank.DELIVERED: "delivered_at",
-    Rank.READ: "read_at",
-}
+from . import evidence
 
 
 def tell(
@@ -187,15 +179,25 @@ def apply_receipt(account: ProviderAccount, item: StatusItem, *, heard: bool = T
     Found by our correlation id first, by the provider's message id second. Harmless to repeat. Not ``heard``: we
     asked for it, so it says nothing of whether webhooks arrive (the watermark).
     """
-    attempt = _attempt_of(account, item)
-    if attempt is None:
-        return None
-    rank = RANK_OF_RECEIPT[item.status]
-    message = lock_message(attempt.message_id)
-    db.session.refresh(attempt)
-    _merge_attempt(attempt, rank, item, heard)
-    _merge_message(message, attempt, rank, item)
-    return message.id
+    receipts = [evidence.Receipt(account.id, item)]
+    found = evidence.look_up(receipts)
+    evidence.merge(receipts, found, account.tenant_id, [0], heard=heard)
+    attempt = found.attempts[0]
+    return attempt.message_id if attempt else None
+
+
+def wait_for_account(message_id: str) -> bool:
+    """A receipt says that the account was refused, not the message: back into the queue, to go when the account is
+    mended, if it is not too late and nobody has called it back. The receipt is merged; returns whether it waits."""
+    message = lock_message(message_id)
+    life = (message.expires_at - clock.now()).total_seconds() if message.expires_at else None
+    if message.status != Status.FAILED or message.cancel_requested or (life is not None and life <= 0):
+        return False
+    waits = move(
+        message.tenant_id, [message_id], Status.QUEUED, "account_held", reason="account_held", next_at=clock.now()
+    )
+    put_in_outbox(message, life)
+    return bool(waits)
 
 
 def lock_message(message_id: str) -> Message:
@@ -203,35 +205,6 @@ def lock_message(message_id: str) -> Message:
     db.session.execute(select(Outbox.message_id).where(Outbox.message_id == message_id).with_for_update())
     wanted = select(Message).where(Message.id == message_id).with_for_update()
     return db.session.scalars(wanted, execution_options={"populate_existing": True}).one()
-
-
-def _attempt_of(account: ProviderAccount, item: StatusItem) -> Attempt | None:
-    found = None
-    message_id, _, number = (item.correlation_id or "").rpartition(".")
-    if message_id and number.isascii() and number.isdigit() and len(number) < 6:
-        found = db.session.scalar(
-            select(Attempt).where(
-                Attempt.message_id == message_id,
-                Attempt.attempt_no == int(number),
-                Attempt.account_id == account.id,
-            )
-        )
-    if found is None and item.external_id:
-        found = db.session.scalar(
-            select(Attempt).where(Attempt.account_id == account.id, Attempt.external_id == item.external_id)
-        )
-    return found
-
-
-def _merge_attempt(attempt: Attempt, rank: Rank, item: StatusItem, heard: bool) -> None:
-    attempt.receipt_seen = attempt.receipt_seen or heard
-    if item.external_id and attempt.external_id is None and not is_taken(attempt, item.external_id):
-        attempt.external_id = item.external_id
-    attempt.rank = max(attempt.rank, rank)
-    if rank is Rank.FAILED and item.error is not None:
-        attempt.error_class = item.error.error_class
-        attempt.error_code, attempt.error_detail = item.error.code, item.error.detail
-    db.session.flush()
 
 
 def is_taken(attempt: Attempt, external_id: str) -> bool:
@@ -246,59 +219,11 @@ def is_taken(attempt: Attempt, external_id: str) -> bool:
     )
 
 
-def _merge_message(message: Message, attempt: Attempt, rank: Rank, item: StatusItem) -> None:
-    column = _RECEIPT_COLUMN[rank]
-    first_time = getattr(message, column) is None
-    if first_time or item.at < getattr(message, column):
-        setattr(message, column, item.at)
-    if first_time:
-        _tell_receipt(message, attempt, item)
-    if item.external_id and message.external_id is None:
-        message.external_id = item.external_id
-    _price(message, attempt, item)
-    project(message, item.at, item)
-    message.updated_at = clock.now()
-    db.session.flush()
-
-
-def project(message: Message, at: datetime, item: StatusItem | None = None) -> None:
+def project(message: Message, at: datetime) -> None:
     """Let the message say what its attempts, taken together, prove (states.md §6.1). It must be locked."""
-    ranks = list(db.session.scalars(select(Attempt.rank).where(Attempt.message_id == message.id)))
-    best = best_of(ranks)
-    if best < Rank.ACCEPTED or best == message.rank:
-        return
-    message.rank, message.status, message.status_at = best, STATUS_OF_RANK[best], at
-    message.reason, message.next_at = None, None
-    if best is Rank.FAILED and item is not None and item.error is not None:
-        message.error_class, message.error_code = item.error.error_class, item.error.code
-        message.error_detail = item.error.detail
-    elif best is not Rank.FAILED:
-        message.error_class = message.error_code = message.error_detail = None
-    drop_from_outbox([message.id])
-
-
-def _tell_receipt(message: Message, attempt: Attempt, item: StatusItem) -> None:
-    detail: dict[str, Any] = {"provider": attempt.provider}
-    if item.error is not None:
-        detail |= {"error_class": item.error.error_class, "error_code": item.error.code, "text": item.error.detail}
-    if item.pricing is not None and item.pricing.category:
-        detail["category"] = item.pricing.category
-    tell(message.tenant_id, [message.id], item.status, at=item.at, attempt_no=attempt.attempt_no, detail=detail)
-
-
-def _price(message: Message, attempt: Attempt, item: StatusItem) -> None:
-    """What a delivered message costs, in the category the provider billed: any receipt may be the one that says it
-    (contracts.md §1.5), so the first that does decides, whatever order they come in (decisions.md D18)."""
-    told = item.pricing is not None and message.billable is None
-    if item.pricing is not None and told:
-        message.category = item.pricing.category or message.category
-        message.billable = item.pricing.billable
-    if attempt.rank not in (Rank.DELIVERED, Rank.READ) or (message.charged_micros is not None and not told):
-        return
-    price = pricing.price_of(message.market, message.category or "utility", item.at)
-    if price is not None:
-        message.currency = price.currency
-        message.charged_micros = 0 if message.billable is False else price.micros
+    ranks = db.session.scalars(select(Attempt.rank).where(Attempt.message_id == message.id)).all()
+    if evidence.show(message, ranks, at):
+        drop_from_outbox([message.id])
 
 
 # --- waiting and leases -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, logs
-from ..db import db, insert_rows
+from ..db import db, insert_rows, rows_by_key
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
 from ..providers.base import (
@@ -25,6 +25,7 @@ from ..providers.base import (
     TemplateStatusItem,
     UnknownItem,
 )
+from ..providers.verdict import outcome_of
 from . import audit, breakers, consent, lifecycle, template_review
 
 log = logs.get(__name__)
@@ -33,7 +34,6 @@ log = logs.get(__name__)
 # later than the longest redelivery (durability.md §3.17).
 STALE = timedelta(days=8)
 FUTURE = timedelta(minutes=5)
-MOST_KEYS = 500
 _ID = re.compile(r"msg_[0-9a-z]{26}\.[0-9]{1,5}")
 _KINDS: dict[type[Item], str] = {
     StatusItem: "status",
@@ -85,19 +85,13 @@ class Known:
     tried: int | None
 
 
-def known(account_ids: Collection[str], items: Iterable[Item]) -> dict[tuple[str, str], Known]:
-    """The rows there are of these items at these accounts, by account and key."""
-    found = {}
-    keys = sorted({key_of(item) for item in items})
-    for part in (keys[at : at + MOST_KEYS] for at in range(0, len(keys), MOST_KEYS)):
-        rows = db.session.execute(
-            select(
-                WebhookItem.account_id, WebhookItem.item_key, WebhookItem.id, WebhookItem.state, WebhookItem.detail
-            ).where(WebhookItem.account_id.in_(account_ids), WebhookItem.item_key.in_(part))
-        )
-        for account_id, key, item_id, state, detail in rows:
-            found[account_id, key] = Known(item_id, state, detail.get("try"))
-    return found
+def known(names: Collection[tuple[str, str]]) -> dict[tuple[str, str], Known]:
+    """The rows there are of these items, by account and key."""
+    columns = ("account_id", "item_key", "id", "state", "detail")
+    rows = rows_by_key(WebhookItem, columns, columns[:2], sorted(names))
+    return {
+        (account_id, key): Known(row_id, state, detail.get("try")) for account_id, key, row_id, state, detail in rows
+    }
 
 
 def lock_messages(items: Iterable[Item]) -> None:
@@ -109,8 +103,9 @@ def lock_messages(items: Iterable[Item]) -> None:
             if isinstance(item, StatusItem) and item.correlation_id and _ID.fullmatch(item.correlation_id)
         }
     )
-    for column in (Outbox.message_id, Message.id) if ids else ():
-        db.session.execute(select(column).where(column.in_(ids)).order_by(column).with_for_update())
+    keys = [(message_id,) for message_id in ids]
+    rows_by_key(Outbox, ("message_id",), ("message_id",), keys, lock=True)
+    rows_by_key(Message, ("id",), ("id",), keys, lock=True)
 
 
 def claim(event: WebhookEvent, account: ProviderAccount | None, item: Item, before: Known | None) -> str | None:
@@ -124,7 +119,6 @@ def claim(event: WebhookEvent, account: ProviderAccount | None, item: Item, befo
             taken.values(state="applied").returning(WebhookItem.id),
             execution_options={"synchronize_session": False},
         )
-    external_id = getattr(item, "external_id", None)
     row: dict[str, Any] = {
         "id": new_id("whi"),
         "tenant_id": event.tenant_id,
@@ -133,7 +127,7 @@ def claim(event: WebhookEvent, account: ProviderAccount | None, item: Item, befo
         "item_key": key_of(item),
         "kind": kind_of(item),
         "state": "applied",
-        "external_id": external_id[:200] if external_id else None,
+        "external_id": id_of(item),
         "at": item.at,
         "recorded_at": clock.now(),
         "detail": {},
@@ -165,12 +159,21 @@ def apply(account: ProviderAccount | None, item: Item, came: datetime) -> Verdic
     """
     if account is None:
         return Verdict("ignored", why="about an account of somebody else")
-    if item.at > came + FUTURE:
-        item = replace(item, at=came)  # a wrong clock must not outvote what comes later
+    item = believed(item, came)
     if isinstance(item, InboundItem | PreferenceItem) and item.at < came - STALE:
         return Verdict("ignored", why="said more than eight days before it came", quarantine=True)
     verb = _VERBS.get(type(item), _unknown)
     return verb(account, item)
+
+
+def believed(item: Any, came: datetime) -> Any:
+    """The item; a wrong clock must not outvote what comes later."""
+    return replace(item, at=came) if item.at > came + FUTURE else item
+
+
+def id_of(item: Item) -> str | None:
+    external_id: str | None = getattr(item, "external_id", None)
+    return external_id[:200] if external_id else None
 
 
 def _heard(account: ProviderAccount, item: InboundItem) -> Verdict:
@@ -190,22 +193,37 @@ def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdi
 
 
 def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
-    message_id = lifecycle.apply_receipt(account, item)
-    breakers.heard(account, item)
+    message_id = _merged(account, item)
     if message_id is None:
-        return Verdict("parked", detail=_keep(item))
+        return Verdict("parked", detail=keep(item))
     return Verdict("applied", message_id, detail={"status": item.status})
 
 
 def apply_parked(account: ProviderAccount, row: WebhookItem) -> Verdict:
     """Try a parked receipt again: applied, or still parked. Same scope and transaction as `apply`."""
-    message_id = lifecycle.apply_receipt(account, _taken_from(row))
+    message_id = _merged(account, _taken_from(row))
     if message_id is None:
         return Verdict("parked", detail=row.detail)
     return Verdict("applied", message_id, detail={"status": row.detail["status"], "was": "parked"})
 
 
-def _keep(item: StatusItem) -> dict[str, Any]:
+def _merged(account: ProviderAccount, item: StatusItem) -> str | None:
+    message_id = lifecycle.apply_receipt(account, item)
+    if tells_of_account(item):
+        breakers.heard(account, item)
+        if message_id is not None:
+            lifecycle.wait_for_account(message_id)
+    return message_id
+
+
+def tells_of_account(item: Item) -> bool:
+    """Whether this receipt says that the account itself is refused, as a missing payment is told after each message."""
+    if not isinstance(item, StatusItem) or item.status != "failed" or item.error is None:
+        return False
+    return outcome_of(item.error).holds is not None
+
+
+def keep(item: StatusItem) -> dict[str, Any]:
     """What a parked receipt needs to be applied later; the person's number is not part of it."""
     error = item.error and [*item.error[:2], logs.mask_text(item.error.detail), item.error.scope]
     return {

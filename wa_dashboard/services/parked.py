@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, func, select, update
 
 from .. import clock, logs
 from ..db import all_tenants, db, end_read, is_unavailable, savepoint, tenant_scope, transaction
@@ -83,3 +83,13 @@ def _give_up_parked() -> None:
                 execution_options={"synchronize_session": False},
             ).all()
     log.warning("receipts_orphaned", count=len(gone))
+
+
+def unsettled() -> dict[str, int]:
+    """How many pieces of news of everybody are in each state but ``applied``: above all ``parked`` and ``orphaned``,
+    receipts of messages that we do not know. In the scope of all tenants."""
+    counts = dict.fromkeys(("failed", "ignored", "orphaned", "parked", "unknown"), 0)
+    found = db.session.execute(
+        select(WebhookItem.state, func.count()).where(WebhookItem.state != "applied").group_by(WebhookItem.state)
+    )
+    return counts | dict(found.all())

@@ -9,10 +9,11 @@ from sqlalchemy import or_, select, update
 
 from ..db import db
 from ..models import AccountRef, ProviderAccount, WebhookEvent
-from ..providers.base import Item, Provider
+from ..providers.base import Item, Provider, StatusItem
 from .accounts import provider_of
 
 SIGN_OF_LIFE = timedelta(seconds=10)
+RECEIPT_SEEN = timedelta(seconds=5)
 MOST_REFS = 500
 _REF = re.compile(r"[!-~]{1,128}")
 
@@ -24,6 +25,7 @@ class Whose:
         self._accounts: dict[str, ProviderAccount] = {}
         self._providers: dict[str, Provider] = {}
         self._heard: dict[str, datetime] = {}
+        self._receipts: dict[str, datetime] = {}
         self._claimed: dict[tuple[str, tuple[str, ...]], dict[str, list[tuple[str, str]]]] = {}
 
     def provider(self, account_id: str) -> Provider:
@@ -40,7 +42,12 @@ class Whose:
         refs = sorted({ref for refs in named for ref in refs if _REF.fullmatch(ref)})
         claims = self._claims(event.provider, tuple(refs[:MOST_REFS]))
         found = {refs: self._owner(event, refs, claims) for refs in named}
-        return [found[item.account_refs] for item in items]
+        owners = [found[item.account_refs] for item in items]
+        for account in {
+            owner for owner, item in zip(owners, items, strict=True) if owner and isinstance(item, StatusItem)
+        }:
+            self._receipts[account.id] = max(event.received_at, self._receipts.get(account.id, event.received_at))
+        return owners
 
     def _owner(
         self, event: WebhookEvent, refs: Sequence[str], claims: dict[str, list[tuple[str, str]]]
@@ -72,17 +79,20 @@ class Whose:
         return self._accounts[account_id]
 
     def note_signs_of_life(self) -> None:
-        """Remember when each account was last heard of, at most every ten seconds."""
-        for account_id, at in sorted(self._heard.items()):
-            last = self._account(account_id).last_webhook_at
-            if last is not None and last > at - SIGN_OF_LIFE:
+        """Remember when each account was last heard of (at most every ten seconds), and when the last receipt of a
+        message came (every five). Posts read again, which came long ago, change nothing."""
+        self._note("last_webhook_at", self._heard, SIGN_OF_LIFE)
+        self._note("last_receipt_at", self._receipts, RECEIPT_SEEN)
+
+    def _note(self, column: str, heard: dict[str, datetime], pause: timedelta) -> None:
+        field = getattr(ProviderAccount, column)
+        for account_id, at in sorted(heard.items()):
+            last = getattr(self._account(account_id), column)
+            if last is not None and last > at - pause:
                 continue
             db.session.execute(
                 update(ProviderAccount)
-                .where(
-                    ProviderAccount.id == account_id,
-                    or_(ProviderAccount.last_webhook_at.is_(None), ProviderAccount.last_webhook_at < at),
-                )
-                .values(last_webhook_at=at),
+                .where(ProviderAccount.id == account_id, or_(field.is_(None), field < at))
+                .values({column: at}),
                 execution_options={"synchronize_session": False},
             )
