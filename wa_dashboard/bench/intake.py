@@ -278,9 +278,11 @@ def _populate(app: Flask) -> str:
     account = accounts.create_test_account(tenant, "meta_cloud")
     now = clock.now()
     with tenant_scope(tenant.id), transaction():
-        template = {"id": new_id("tpl"), "tenant_id": tenant.id, "name": "order_confirm", "language": "ro",
-                    "version": 1, "type": "order_confirm", "category": "utility", "body": _BODY, "buttons": [], "examples": {},
-                    "content_hash": "bench", "draft": False, "created_at": now, "updated_at": now}  # fmt: skip
+        template = {
+            "id": new_id("tpl"), "tenant_id": tenant.id, "name": "order_confirm", "language": "ro", "version": 1,
+            "type": "order_confirm", "category": "utility", "body": _BODY, "buttons": [], "examples": {},
+            "content_hash": "bench", "draft": False, "created_at": now, "updated_at": now,
+        }  # fmt: skip
         insert_rows(Template, [template])
         approval = {"id": new_id("tap"), "tenant_id": tenant.id, "template_id": template["id"], "created_at": now,
                     "account_id": account.id, "status": "approved", "status_at": now, "category": "utility",
