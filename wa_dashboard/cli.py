@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -389,3 +390,33 @@ def webhooks_replay(since: str | None, event_id: str | None, provider: str | Non
     if moment is not None and moment.tzinfo is None:
         raise click.UsageError("--since needs an offset, such as 2026-11-22T10:00:00+02:00.")
     return dict(receipts.replay(since=moment, event_id=event_id, provider=provider, dry_run=dry_run))
+
+
+@command("backup")
+@click.argument("file", type=click.Path(dir_okay=False))
+def backup_command(file: str) -> Mapping[str, Any]:
+    """A consistent copy of the database in FILE, while everything goes on. Keep the keys elsewhere."""
+    from .services import backups
+
+    return {"file": file, "sha256": backups.backup(_settings(), Path(file))}
+
+
+@command("restore")
+@click.argument("file", type=click.Path(dir_okay=False))
+def restore_command(file: str) -> Mapping[str, Any]:
+    """Put a copy in the place of the database, and hold all that waits in it: it may have been sent since."""
+    from .services import backups
+
+    return backups.restore(_settings(), Path(file))
+
+
+@command("release")
+@click.option("--tenant", required=True)
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option("--discard", is_flag=True, help="Cancel what was never tried, instead of sending it.")
+def release_command(tenant: str, dry_run: bool, discard: bool) -> Mapping[str, Any]:
+    """Let go what a restore holds back. Campaigns do not exist yet, so it is everything of the organisation."""
+    from .services import fence, tenants
+
+    released = fence.release(tenants.find_tenant(tenant), dry_run=dry_run, discard=discard)
+    return {"dry_run": dry_run, **released.as_dict()}

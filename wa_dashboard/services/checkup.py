@@ -20,7 +20,7 @@ from ..config import Settings, unknown_variables
 from ..db import all_tenants, clock_of_database, db
 from ..models import ApiKey, Heartbeat, ProviderAccount, Tenant
 from ..security import Undecryptable
-from . import account_health, accounts
+from . import account_health, accounts, fence
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def examine(settings: Settings) -> list[Check]:
         _keys,
         _providers,
         _health,
+        _fence,
         _webhooks,
     ]
     found: list[Check] = []
@@ -58,6 +59,16 @@ def examine(settings: Settings) -> list[Check]:
             found.append(Check(name, False, f"The database did not answer ({type(error).__name__}): see DATABASE_URL."))
             db.session.rollback()
     return found
+
+
+def _fence(_: Settings) -> list[Check]:
+    counts = fence.held_counts()
+    up = {each.tenant_id for each in fence.fences()}
+    if not up:
+        return [Check("restore fence", True, "Nothing is held back after a restore.")]
+    held = ", ".join(f"{tenant_id}: {counts.get(tenant_id, 0)}" for tenant_id in sorted(up))
+    advice = "look with python3 app.py release --tenant T --dry-run, then release"
+    return [Check("restore fence", False, f"The database was restored; messages are held ({held}): {advice}.")]
 
 
 def _python(_: Settings) -> list[Check]:

@@ -19,6 +19,8 @@ from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
 from . import evidence
 
+_NOT_LEFT = ("queued", "claimed", "held")
+
 
 def tell(
     tenant_id: str,
@@ -163,10 +165,10 @@ def cancel_waiting(
     rows = db.session.execute(
         select(Outbox.message_id, Outbox.state, Outbox.attempt_no).where(*which).with_for_update()
     ).all()
-    waiting = [row.message_id for row in rows if row.state in ("queued", "claimed")]
+    waiting = [row.message_id for row in rows if row.state in _NOT_LEFT]
     stopped = move(tenant_id, waiting, Status.CANCELLED, "cancelled", reason=reason, next_at=None)
     drop_from_outbox(stopped)
-    annotate([row.message_id for row in rows if row.state not in ("queued", "claimed")], cancel_requested=True)
+    annotate([row.message_id for row in rows if row.state not in _NOT_LEFT], cancel_requested=True)
     return len(stopped)
 
 

@@ -13,7 +13,7 @@ from ..domain.statuses import MessageType
 from ..domain.timing import is_open, out_of_quiet_hours, zone_of
 from ..errors import WaError
 from ..models import Contact, Event, Schedule, Template, Tenant
-from . import sending
+from . import fence, sending
 from .planning import MIN_LEAD
 
 log = logs.get(__name__)
@@ -34,6 +34,7 @@ def release_due() -> int:
         due = (
             Schedule.status == "pending",
             Schedule.send_at <= now,
+            Schedule.tenant_id.not_in([up.tenant_id for up in fence.fences()]),
             or_(Schedule.reason.is_(None), Schedule.updated_at <= now - AGAIN),
         )
         nothing = db.session.scalar(select(Schedule.id).where(*due).limit(1)) is None

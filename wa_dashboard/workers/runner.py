@@ -19,8 +19,8 @@ from rq_scheduler import Scheduler
 
 from .. import clock, logs, queues
 from ..config import Settings
-from ..db import db
-from ..services import checkup
+from ..db import db, give_up_read, is_unavailable
+from ..services import checkup, fence
 from . import jobs, stop, tick
 
 log = logs.get(__name__)
@@ -49,6 +49,8 @@ def scheduler(app: Flask) -> int:
 def _beside_children(app: Flask, loops: Sequence[Callable[[Flask], None]]) -> int:
     stopping = _signals()
     stop.watch_over(os.getpid())
+    if not _look_at_the_fence(app, stopping):
+        return 0
     children = [_Child(app, serve) for serve in loops]
     sends = _serve_sending in loops
     pace = app.extensions["wa_pace"]
@@ -72,6 +74,24 @@ def _beside_children(app: Flask, loops: Sequence[Callable[[Flask], None]]) -> in
     for child in children:
         child.wait()
     return 0
+
+
+def _look_at_the_fence(app: Flask, stopping: list[int]) -> bool:
+    """Before anything is sent: is this the database that we left? Waits for one that is away. False: told to end."""
+    with app.app_context():
+        while not stopping:
+            try:
+                fence.guard(now=True)
+                return True
+            except Exception as error:
+                give_up_read()
+                if not is_unavailable(error):
+                    raise
+                log.warning("waiting_for_database", error=type(error).__name__)
+                _sleep(1.0, stopping)
+            finally:
+                db.session.remove()
+    return False
 
 
 def _signals() -> list[int]:
@@ -198,6 +218,8 @@ def reconcile(metronome: Scheduler) -> None:
 def alone(app: Flask) -> int:
     """Tick and do everything in this process until told to stop: an installation without RQ."""
     stopping = _signals()
+    if not _look_at_the_fence(app, stopping):
+        return 0
     with app.app_context():
         while not stopping:
             tick.run_once(here=True, stopping=lambda: stopping)

@@ -13,6 +13,7 @@ from ..services import (
     aftermath,
     engine,
     failover,
+    fence,
     idempotency,
     introductions,
     lookup,
@@ -39,6 +40,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
     """
     pace: Pace = current_app.extensions["wa_pace"]
     sweeps: list[tuple[str, Callable[[], object]]] = [
+        ("fence", fence.guard),
         ("left_behind", lambda: aftermath.clear_up(pace)),
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
