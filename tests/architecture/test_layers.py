@@ -38,7 +38,8 @@ APART = {
     "simulator": set(),
     # It measures the product from outside and from inside, and does what the product does not (the baselines).
     "bench": {
-        "clock", "config", "db", "domain", "embedded", "factory", "models", "providers", "queues", "serve", "services",
+        "clock", "config", "db", "domain", "embedded", "factory", "models", "providers", "queues", "security",
+        "serve", "services",
     },
 }
 IMPURE = {

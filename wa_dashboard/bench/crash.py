@@ -57,10 +57,11 @@ def run(stage: Stage, seeds: int = 1) -> dict[str, Any]:
         {"what": "unconfirmed though sent, or unsent and not said so", "unit": "", "value": _wrong(storms)},
         {"what": "seconds of a storm", "unit": "s", "value": round(sum(s["seconds"] for s in storms) / seeds, 1)},
     ]
-    broken = [each["invariants"] for each in storms if each["invariants"] is not True]
+    broken = [f"invariants: {each['invariants']}" for each in storms if each["invariants"] is not True]
+    broken += ["not all messages were handed over" for each in storms if not each["complete"]]
     ratios = [judged("crash_lost", [lost]), judged("crash_twice", [twice]), judged("crash_unsaid", [_wrong(storms)])]
     result = {"figures": figures, "ratios": ratios, "notes": notes, "storms": storms}
-    return result | ({"error": f"invariants: {broken[0]}"} if broken else {})
+    return result | ({"error": broken[0]} if broken else {})
 
 
 def _wrong(storms: list[dict[str, Any]]) -> int:
@@ -69,7 +70,8 @@ def _wrong(storms: list[dict[str, Any]]) -> int:
 
 def _sentence(each: dict[str, Any]) -> str:
     return (
-        f"seed {each['seed']}: {each['messages']} messages, {each['kills']} kills, {each['flushes']} flushes:"
+        f"seed {each['seed']}: {each['messages']} messages ({each['must_deliver']} must be delivered),"
+        f" {each['kills']} kills, {each['flushes']} flushes:"
         f" lost {each['lost']}, twice {each['twice']}, unconfirmed {each['unconfirmed']} (of them sent"
         f" {each['unconfirmed_but_sent']}), unsent and unsaid {each['unsent_but_unsaid']},"
         f" {dict(each['statuses'])}, {each['seconds']} s"
@@ -119,6 +121,7 @@ def _judge(messages: dict[str, list[str]], ledger: Counter[str]) -> dict[str, An
     must = {message_id for message_id, (policy, _) in messages.items() if policy == "must_deliver"}
     return {
         "messages": len(messages),
+        "must_deliver": len(must),
         "statuses": Counter(status for _, status in messages.values()),
         "lost": len(unsent & must),
         "twice": sum(1 for message_id in messages if ledger[message_id] > 1),
