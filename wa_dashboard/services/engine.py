@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import failpoints, logs, queues
-from ..db import give_up_read, is_unavailable, tenant_scope
+from ..db import give_up_read, is_unavailable, on_commit, tenant_scope
 from ..providers.base import Outcome, WireReply
 from . import accounts, delivery, settlement
 from .delivery import Begun, Lane
@@ -235,10 +235,9 @@ class _LaneAtWork:
             wanted,
             urgent_only=urgent_only,
             holder=self._journal.name,
-            beforehand=lambda: settlement.settle(lane.account, ripe, delivery.pace()),
+            beforehand=lambda: self._settle_before(lane, ripe),
         )
         self._apart = False
-        self._settled(ripe)
         for begun in batch.begun:
             self._trial = begun.trial
             self._start(lane, begun)
@@ -247,6 +246,11 @@ class _LaneAtWork:
         if not batch.claimed and not urgent_only:
             self.awake = False
         return bool(batch.begun or ripe)
+
+    def _settle_before(self, lane: Lane, ripe: list[tuple[Begun, Outcome]]) -> None:
+        """In the claim's transaction. Settled is settled once it commits, whatever becomes of the claim afterwards."""
+        settlement.settle(lane.account, ripe, delivery.pace())
+        on_commit(lambda: self._settled(ripe))
 
     def _room(self) -> int:
         """How many more: the connections and a fifth of a second's work, in claims that are worth their commits.
