@@ -35,7 +35,7 @@ class Transport:
         self._limit = max(1, connections)
         self._idle: dict[_Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[None], _Call] = {}
         self._urgent: deque[_Call] = deque()
         self._waiting: deque[_Call] = deque()
         self._deadlines: deque[tuple[float, _Call]] = deque()
@@ -61,7 +61,7 @@ class Transport:
             task.cancel()
         for connection in list(self._open):
             connection.abort("closed")
-        for call in (*self._urgent, *self._waiting):
+        for call in (*self._connecting.values(), *self._urgent, *self._waiting):
             call.end(WireReply(None, request_started=False, error="closed"))
 
     async def send(self, request: WireRequest) -> WireReply:
@@ -114,8 +114,8 @@ class Transport:
 
     def _connect(self, call: "_Call") -> None:
         task = self._loop.create_task(self._open_for(call))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connecting[task] = call
+        task.add_done_callback(self._connecting.pop)
 
     async def _open_for(self, call: "_Call") -> None:
         tls, host, port = call.origin
@@ -221,6 +221,9 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._measured = self._headed = False
+        self._size = 0
+        self._whole: WireReply | None = None
+        self._keep = False
 
     @property
     def usable(self) -> bool:
@@ -255,10 +258,31 @@ class _Connection(asyncio.Protocol):
         if self._call is None:  # nobody asked: such a connection cannot be trusted with the next request
             self.abort("unexpected bytes")
             return
+        self._size += len(data)
+        if self._size > _LARGEST * 2:  # headers count too
+            self.abort("the answer is too long")
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self.abort(type(error).__name__)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._keep = False
+            if self._whole is None:
+                self.abort(type(error).__name__)
+        if self._whole is not None:
+            self._finish(self._whole)
+
+    def _finish(self, reply: WireReply) -> None:
+        """Only once all that came with the answer has been read: more than was asked for must not meet the next
+        request."""
+        call, self._call = self._call, None
+        keep = self._keep
+        self._fresh()
+        if call is not None:
+            call.end(reply)
+        if keep and self.usable:
+            self._pool.released(self)
+        else:
+            self.abort("closed by the far end")
 
     def connection_lost(self, error: Exception | None) -> None:
         call, self._call = self._call, None
@@ -272,35 +296,38 @@ class _Connection(asyncio.Protocol):
 
     # --- what httptools calls
 
+    def on_message_begin(self) -> None:
+        if self._whole is not None:
+            self._keep = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._whole is not None:
+            return
         key = name.decode("latin-1")
         self._headers[key] = value.decode("latin-1")
         if key.lower() in ("content-length", "transfer-encoding"):
             self._measured = True
 
     def on_headers_complete(self) -> None:
+        if self._whole is not None:
+            return
         self._headed = self._parser.get_status_code() >= 200
 
     def on_body(self, body: bytes) -> None:
+        if self._whole is not None:
+            return
         self._body += body
         if len(self._body) > _LARGEST:
             self.abort("the answer is too long")
 
     def on_message_complete(self) -> None:
+        if self._whole is not None or self._why is not None:
+            return
         if self._parser.get_status_code() < 200:  # "100 Continue": the answer is yet to come
             self._headers.clear()
             self._measured = False
             return
-        if self._why is not None or self._call is None:
-            return
-        call, self._call = self._call, None
-        reply, keep = self._reply(), self._parser.should_keep_alive()
-        self._fresh()
-        call.end(reply)
-        if keep and self.usable:
-            self._pool.released(self)
-        else:
-            self.abort("closed by the far end")
+        self._whole, self._keep = self._reply(), self._parser.should_keep_alive()
 
     def _reply(self) -> WireReply:
         return WireReply(self._parser.get_status_code(), self._headers, bytes(self._body))
