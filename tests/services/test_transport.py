@@ -117,10 +117,10 @@ def test_redirects_are_not_followed():
 # --- whatever the far end says ----------------------------------------------------------------------------------
 
 BODY = b'{"id":"abc"}'
+LAST_CHUNK = b"\r\n0\r\nTrailer: 1\r\n\r\n"
 VALID = [
     ANSWER,
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b'5\r\n{"id"\r\n7;x=y\r\n:"abc"}\r\n0\r\nTrailer: 1\r\n\r\n',
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n7;x=y\r\n" + BODY[5:] + LAST_CHUNK,
     b"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n" + ANSWER,
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ANSWER,
     ANSWER.replace(b"\r\nContent-Length", b"\r\nX-Filler: " + b"f" * 30_000 + b"\r\nContent-Length"),

@@ -163,7 +163,10 @@ def cancel_waiting(
     else:
         which.append(Outbox.message_id.in_(message_ids))
     rows = db.session.execute(
-        select(Outbox.message_id, Outbox.state, Outbox.attempt_no).where(*which).with_for_update()
+        select(Outbox.message_id, Outbox.state, Outbox.attempt_no)
+        .where(*which)
+        .order_by(Outbox.message_id)
+        .with_for_update()
     ).all()
     waiting = [row.message_id for row in rows if row.state in _NOT_LEFT]
     stopped = move(tenant_id, waiting, Status.CANCELLED, "cancelled", reason=reason, next_at=None)

@@ -13,7 +13,7 @@ from .. import clock, failpoints
 from ..db import among, db, savepoint, transaction, update_each
 from ..domain.pace import Pace
 from ..domain.statuses import Rank
-from ..models import Attempt, Message, ProviderAccount, WebhookItem
+from ..models import Attempt, Message, Outbox, ProviderAccount, WebhookItem
 from ..providers.base import Outcome
 from . import breakers, lifecycle, outcomes, parked
 
@@ -28,11 +28,19 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
     accepted = [(begun, outcome) for begun, outcome in results if outcome.kind == "accepted"]
     others = [(begun, outcome) for begun, outcome in results if outcome.kind != "accepted"]
     with transaction():
+        _lock([begun.message_id for begun, _ in results])
         others += _accept_all(account, accepted)
         outcomes.settle(account, others, pace)
         for trial in {begun.trial for begun, _ in results}:
             breakers.note(account, [outcome for begun, outcome in results if begun.trial == trial], trial)
         failpoints.hit("F7b")
+
+
+def _lock(message_ids: Sequence[str]) -> None:
+    """Their outbox rows before anything else of theirs, all in one order: an opt-out or a cancellation that comes at
+    the same moment takes them so too, and neither ends the other (`lifecycle.lock_message`)."""
+    wanted = select(Outbox.message_id).where(among(Outbox.message_id, message_ids)).order_by(Outbox.message_id)
+    db.session.execute(wanted.with_for_update()).all()
 
 
 def _accept_all(account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]") -> "list[tuple[Begun, Outcome]]":
