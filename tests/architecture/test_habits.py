@@ -53,7 +53,7 @@ def test_nobody_reaches_past_the_models() -> None:
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("db.session.get", "db.session.query"):
                 reached.add(name_of(path))
 
-    assert reached == {"db.py"}
+    assert reached == {"bulk.py", "db.py"}
 
 
 def test_rims_open_no_transactions() -> None:
@@ -158,6 +158,7 @@ def test_every_status_has_its_word_and_its_moves() -> None:
 
 LONG_FILES = {
     "config.py": "every variable of the operator, in one place",
+    "cli.py": "every command of the operator, in one place",
     "db.py": "all that differs between databases, in one place",
     "services/tenants.py": "tenants, people, keys and sign-in are one story",
 }

@@ -13,7 +13,7 @@ FLOORS = [
     {"domain"},
     {"config", "errors", "clock"},
     {"db", "extensions", "logs", "security", "failpoints", "i18n"},
-    {"prepared", "remembered"},
+    {"bulk", "prepared", "remembered"},
     {"queues", "providers", "models"},
     {"services"},
     {"api", "web", "workers"},
@@ -37,7 +37,7 @@ APART = {
     # The judge of every test: it must not share a single line with what it judges.
     "simulator": set(),
     # It measures the product from outside and from inside, and does what the product does not (the baselines).
-    "bench": {
+    "bench": {"bulk",
         "clock", "config", "db", "domain", "embedded", "factory", "models", "providers", "queues", "security",
         "serve", "services",
     },

@@ -1,5 +1,5 @@
 """The installation that can be killed is the benchmarks' (`python3 app.py bench crash`)."""
 
-from wa_dashboard.bench.storm import Installation, installation
+from wa_dashboard.bench.storm import Installation, installation, session_of
 
-__all__ = ["Installation", "installation"]
+__all__ = ["Installation", "installation", "session_of"]

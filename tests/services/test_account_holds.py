@@ -224,7 +224,8 @@ def test_a_receipt_that_tells_of_a_missing_payment_holds_after_the_first(tenant,
     with tenant_scope(tenant.id), transaction():
         news.apply(tenant.account, item, clock.now())
 
-    assert message_of(message_id).status == "failed"
+    waits = code == "131042"  # the message is not to blame: it goes again once the account is mended
+    assert message_of(message_id).status == ("queued" if waits else "failed")
     assert (account_of(tenant.account).status == "held") is held
 
 

@@ -236,7 +236,7 @@ def test_told_to_stop_it_begins_nothing_more_and_settles_what_is_under_way(app, 
     found = statuses()
     assert set(found) == {"queued", "accepted"}
     assert found["accepted"] == len(far_end.arrivals) == len(column(select(Attempt.message_id)))
-    assert found["accepted"] <= engine.MOST_ROWS
+    assert found["accepted"] <= 2 * engine.MOST_ROWS - 1  # what was taken on before the first ten arrived
     assert set(column(select(Outbox.state))) == {"queued"}
 
 

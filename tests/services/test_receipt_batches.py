@@ -16,18 +16,8 @@ from tests.support.rows import put_in_outbox
 from tests.support.webhooks import T0, Speaker, inbound, under_way
 from wa_dashboard import clock, failpoints
 from wa_dashboard.bench import webhook as bench
-from wa_dashboard.db import (
-    TenantScopeMissing,
-    all_tenants,
-    db,
-    delete_by_key,
-    insert_table,
-    is_postgresql,
-    rows_by_key,
-    tenant_scope,
-    transaction,
-    update_by_key,
-)
+from wa_dashboard.bulk import delete_by_key, insert_table, rows_by_key, update_by_key
+from wa_dashboard.db import TenantScopeMissing, all_tenants, db, is_postgresql, tenant_scope, transaction
 from wa_dashboard.models import (
     Attempt,
     Message,

@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wa_dashboard.bench.servers import DOOR, Cluster, app_process, clean_environ, cluster, free_port, wait_until
+from wa_dashboard.bench.servers import DOOR, NOBODY, Cluster, app_process, clean_environ, cluster, free_port, wait_until
 
-__all__ = ["DOOR", "Cluster", "app_process", "clean_environ", "cluster", "free_port", "postgres", "wait_until"]
+__all__ = [
+    "DOOR", "NOBODY", "Cluster", "app_process", "clean_environ", "cluster", "free_port", "postgres", "wait_until",
+]  # fmt: skip
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from flask import current_app
 from sqlalchemy import select
 
 from .. import clock
-from ..db import db, dialect_name, insert_table, tenant_scope, transaction
+from ..bulk import insert_table
+from ..db import db, dialect_name, tenant_scope, transaction
 from ..domain.ids import new_id
 from ..domain.phone import to_e164
 from ..domain.statuses import Rank, Status

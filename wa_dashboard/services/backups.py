@@ -12,7 +12,7 @@ from sqlalchemy import make_url, select
 
 from .. import db as database
 from ..config import Settings
-from ..db import all_tenants, clock_of_database, db, end_read
+from ..db import all_tenants, clock_of_database, db, end_read, give_up_read
 from ..domain.text import T
 from ..errors import Conflict, Invalid
 from ..models import Heartbeat
@@ -69,7 +69,7 @@ def _refuse_while_running() -> None:
             running = last is not None and clock_of_database() - last < _ALIVE
             end_read()
     except Exception:  # noqa: BLE001 - a database without tables, or none at all: that is why one restores
-        db.session.rollback()
+        give_up_read()
         return
     if running:
         raise Conflict(T("Parts of the product are running: stop them, wait a quarter of a minute, and try again."),

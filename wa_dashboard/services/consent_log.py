@@ -14,7 +14,8 @@ from typing import TypeVar
 from sqlalchemy import select, update
 
 from .. import clock
-from ..db import among, db, insert_rows, transaction
+from ..bulk import among
+from ..db import db, insert_rows, transaction
 from ..domain.consent import OUT, PURPOSES, Refusal, Said, judge, present_of, statuses, supersedes
 from ..domain.ids import new_id
 from ..domain.statuses import Purpose

@@ -17,18 +17,8 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import OperationalError
 
 from .. import clock, failpoints, logs
-from ..db import (
-    all_tenants,
-    among,
-    clock_of_database,
-    db,
-    db_now,
-    end_read,
-    insert_new,
-    lies_among,
-    tenant_scope,
-    transaction,
-)
+from ..bulk import among, insert_new, lies_among
+from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction
 from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
 from ..domain.pace import Pace

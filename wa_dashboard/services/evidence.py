@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from .. import clock
-from ..db import delete_by_key, insert_table, rows_by_key, update_by_key
+from ..bulk import delete_by_key, insert_table, rows_by_key, update_by_key
 from ..domain import pricing
 from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, best_of

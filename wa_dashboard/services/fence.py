@@ -18,7 +18,8 @@ import redis
 from sqlalchemy import delete, func, select, update
 
 from .. import clock, logs, queues
-from ..db import all_tenants, among, clock_of_database, db, db_now, end_read, insert_rows, tenant_scope, transaction
+from ..bulk import among
+from ..db import all_tenants, clock_of_database, db, db_now, end_read, insert_rows, tenant_scope, transaction
 from ..domain.ids import new_id
 from ..domain.statuses import Rank, Status
 from ..domain.text import T

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select, update
 
 from .. import clock
-from ..db import among, db, db_moment, db_now, insert_new, insert_rows, update_each
+from ..bulk import among, insert_new, update_by_key
+from ..db import db, db_moment, db_now, insert_rows
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, Lane, Rank, Status, sources_of
 from ..logs import mask_text
@@ -79,20 +80,20 @@ def annotate(message_ids: Sequence[str], **values: Any) -> None:
 
 def show_accepted(message_ids: Sequence[str], external_ids: Sequence[str | None], now: datetime) -> None:
     """Messages of which nothing was known yet were accepted under these ids of the provider. They are locked."""
-    update_each(
+    known: dict[str, Any] = {
+        "status": Status.ACCEPTED,
+        "status_at": now,
+        "updated_at": now,
+        "rank": int(Rank.ACCEPTED),
+        "accepted_at": now,
+    }
+    gone = dict.fromkeys(("reason", "next_at", "error_class", "error_code", "error_detail"))
+    same = {**known, **gone}
+    update_by_key(
         Message,
-        {"id": message_ids},
-        {"external_id": external_ids},
-        status=Status.ACCEPTED,
-        status_at=now,
-        updated_at=now,
-        rank=int(Rank.ACCEPTED),
-        accepted_at=now,
-        reason=None,
-        next_at=None,
-        error_class=None,
-        error_code=None,
-        error_detail=None,
+        ("id",),
+        ("external_id", *same),
+        [(*pair, *same.values()) for pair in zip(message_ids, external_ids, strict=True)],
     )
     drop_from_outbox(message_ids)
 

@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, logs
-from ..db import db, insert_rows, rows_by_key
+from ..bulk import rows_by_key
+from ..db import db, insert_rows
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
 from ..providers.base import (

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from .. import logs
-from ..db import among, db
+from ..bulk import among
+from ..db import db
 from ..domain import rendering
 from ..domain.statuses import SENDABLE
 from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval

@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any
 
 from .. import clock
-from ..db import insert_table
+from ..bulk import insert_table
 from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT
 from ..models import ProviderAccount, WebhookEvent, WebhookItem

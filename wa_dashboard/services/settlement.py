@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from .. import clock, failpoints
-from ..db import among, db, savepoint, transaction, update_each
+from ..bulk import among, update_by_key
+from ..db import db, savepoint, transaction
 from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, Outbox, ProviderAccount, WebhookItem
@@ -83,13 +84,14 @@ def _show(account: ProviderAccount, pairs: "Sequence[tuple[Begun, Outcome]]") ->
     now = clock.now()
     ids = [begun.message_id for begun, _ in pairs]
     external_ids = [outcome.external_id for _, outcome in pairs]
-    update_each(
+    update_by_key(
         Attempt,
-        {"message_id": ids, "attempt_no": [begun.attempt_no for begun, _ in pairs]},
-        {"external_id": external_ids},
-        rank=int(Rank.ACCEPTED),
-        outcome="accepted",
-        ended_at=now,
+        ("message_id", "attempt_no"),
+        ("external_id", "rank", "outcome", "ended_at"),
+        [
+            (begun.message_id, begun.attempt_no, outcome.external_id, int(Rank.ACCEPTED), "accepted", now)
+            for begun, outcome in pairs
+        ],
     )
     lifecycle.show_accepted(ids, external_ids, now)
     lifecycle.tell(account.tenant_id, ids, "accepted", at=now, attempt_no=1, detail={"provider": account.provider})
