@@ -65,7 +65,8 @@ def memory_of(storm: Storm) -> int:
 def test_half_an_hour_of_orders_leaves_nothing_behind(
     tmp_path: Path, database: str, valkey_url: str, fresh_postgres_url: str, capsys: pytest.CaptureFixture
 ) -> None:
-    url, lease, dice = fresh_postgres_url if database == "postgresql" else None, Pace.parse(PACE).lease, random.Random(38)
+    url = fresh_postgres_url if database == "postgresql" else None
+    lease, dice = Pace.parse(PACE).lease, random.Random(38)
     memory = []
     with installation(tmp_path, url, valkey_url, 38, "meta_cloud", Storm) as storm:
         storm.faults(**FAULTS)
