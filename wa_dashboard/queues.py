@@ -19,7 +19,7 @@ from rq import Queue, Worker
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-from . import logs
+from . import failpoints, logs
 from .config import Settings
 from .db import on_commit
 
@@ -118,7 +118,12 @@ def client() -> redis.Redis:
 
 def wake_lane(account_id: str) -> None:
     """After the commit: somebody should send what is due on this account."""
-    on_commit(lambda: _push(Job.DRAIN, account_id))
+    on_commit(lambda: _wake_sender(account_id))
+
+
+def _wake_sender(account_id: str) -> None:
+    failpoints.hit("F1")
+    _push(Job.DRAIN, account_id)
 
 
 def wake_receipts() -> None:

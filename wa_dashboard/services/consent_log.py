@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from sqlalchemy import select, update
 
-from .. import clock
+from .. import clock, failpoints
 from ..bulk import among
-from ..db import db, insert_rows, transaction
+from ..db import db, insert_rows, on_commit, transaction
 from ..domain.consent import OUT, PURPOSES, Refusal, Said, judge, present_of, statuses, supersedes
 from ..domain.ids import new_id
 from ..domain.statuses import Purpose
@@ -78,6 +78,7 @@ def record(
         raise ValueError("a statement needs a phone or a contact")
     with transaction(), chains.lengthening(tenant.id, chains.CONSENT) as end:
         person = contact or contacts.contact_for(tenant, request.phone)  # type: ignore[arg-type]
+        on_commit(lambda: failpoints.hit("F14"))
         return _Batch(tenant, actor, end, [(request, person)]).write()[0]
 
 
