@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, or_, select, update
 
 from .. import clock
-from ..bulk import among, insert_new, update_by_key
+from ..bulk import delete_by_key, insert_new, update_by_key
 from ..db import db, db_moment, db_now, insert_rows
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, Lane, Rank, Status, sources_of
@@ -124,11 +124,7 @@ def outbox_row(message: Message) -> dict[str, Any]:
 
 def drop_from_outbox(message_ids: Collection[str]) -> None:
     """The messages need no further work of ours."""
-    if message_ids:
-        db.session.execute(
-            delete(Outbox).where(among(Outbox.message_id, message_ids)),
-            execution_options={"synchronize_session": False},
-        )
+    delete_by_key(Outbox, "message_id", list(message_ids))
 
 
 def bury(tenant_id: str, message_id: str, code: str, detail: str, error_class: str | None = None) -> None:

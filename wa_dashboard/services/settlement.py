@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from .. import clock, failpoints
-from ..bulk import among, update_by_key
+from ..bulk import among, rows_by_key, update_by_key
 from ..db import db, savepoint, transaction
 from ..domain.pace import Pace
 from ..domain.statuses import Rank
@@ -31,7 +31,8 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
     with transaction():
         _lock([begun.message_id for begun, _ in results])
         others += _accept_all(account, accepted)
-        outcomes.settle(account, others, pace)
+        if others:
+            outcomes.settle(account, others, pace)
         for trial in {begun.trial for begun, _ in results}:
             breakers.note(account, [outcome for begun, outcome in results if begun.trial == trial], trial)
         failpoints.hit("F7b")
@@ -40,8 +41,7 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
 def _lock(message_ids: Sequence[str]) -> None:
     """Their outbox rows before anything else of theirs, all in one order: an opt-out or a cancellation that comes at
     the same moment takes them so too, and neither ends the other (`lifecycle.lock_message`)."""
-    wanted = select(Outbox.message_id).where(among(Outbox.message_id, message_ids)).order_by(Outbox.message_id)
-    db.session.execute(wanted.with_for_update()).all()
+    rows_by_key(Outbox, ("message_id",), ("message_id",), [(each,) for each in sorted(message_ids)], lock=True)
 
 
 def _accept_all(account: ProviderAccount, accepted: "Sequence[tuple[Begun, Outcome]]") -> "list[tuple[Begun, Outcome]]":
