@@ -100,7 +100,12 @@ class TestRows:
 
         def receipt(what, error=None):
             item = StatusItem(
-                key="k", external_id="wamid.9", correlation_id=f"{message_id}.{number}", status=what, at=clock.now(), error=error
+                key="k",
+                external_id="wamid.9",
+                correlation_id=f"{message_id}.{number}",
+                status=what,
+                at=clock.now(),
+                error=error,
             )
             with tenant_scope(tenant.id), transaction():
                 assert lifecycle.apply_receipt(tenant.account, item) == message_id

@@ -4,15 +4,15 @@ What a person decides about them is in `deciding`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
 
 from .. import clock
 from ..bulk import among
 from ..db import db, insert_rows
-from ..domain.causes import ENDED_BADLY, Cause, about, cause_of
+from ..domain.causes import CAUSES, ENDED_BADLY, Cause, about, cause_of
 from ..domain.text import T
 from ..errors import NotFound
 from ..models import Contact, Heartbeat, Message, Problem, Template, Tenant
@@ -105,14 +105,27 @@ def count(tenant: Tenant, live: bool) -> int:
 
 def groups(tenant: Tenant, live: bool) -> list[Group]:
     """The open problems by cause, the largest group first."""
-    number = func.count()
     rows = db.session.execute(
-        select(Problem.cause, number, func.min(Problem.at), func.max(Problem.at))
+        select(Problem.cause, func.count(), func.min(Problem.at), func.max(Problem.at))
         .where(*_open(tenant, live))
         .group_by(Problem.cause)
-        .order_by(number.desc(), Problem.cause)
     )
-    return [Group(cause, about(cause), many, oldest, newest) for cause, many, oldest, newest in rows]
+    found: dict[str, Group] = {}
+    for stored, many, oldest, newest in rows:
+        cause = stored if stored in CAUSES else "other"
+        found[cause] = _merged(found.get(cause), Group(cause, about(cause), many, oldest, newest))
+    return sorted(found.values(), key=lambda group: (-group.count, group.cause))
+
+
+def _merged(one: Group | None, other: Group) -> Group:
+    if one is None:
+        return other
+    return replace(
+        one,
+        count=one.count + other.count,
+        oldest=min(one.oldest, other.oldest),
+        newest=max(one.newest, other.newest),
+    )
 
 
 def listed(
@@ -121,7 +134,7 @@ def listed(
     """A page of the open problems of a cause (None: of all), the newest first."""
     conditions = _open(tenant, live)
     if cause is not None:
-        conditions.append(Problem.cause == cause)
+        conditions.append(_of(cause))
     return _page(conditions, "at", place, limit)
 
 
@@ -172,7 +185,7 @@ def chosen(tenant: Tenant, message_ids: Sequence[str], *, live: bool) -> list[st
 
 def chunks_of(tenant: Tenant, live: bool, cause: str, *, closed: bool = False) -> Iterator[list[str]]:
     """The message ids of a cause, in chunks, each read when it is its turn; none comes twice."""
-    conditions = [Problem.tenant_id == tenant.id, Problem.live == live, Problem.cause == cause]
+    conditions = [Problem.tenant_id == tenant.id, Problem.live == live, _of(cause)]
     conditions.append(Problem.closed_at.is_not(None) if closed else Problem.closed_at.is_(None))
     last = ""
     while True:
@@ -200,3 +213,9 @@ def last_check() -> datetime | None:
 
 def _open(tenant: Tenant, live: bool) -> list[ColumnElement[bool]]:
     return [Problem.tenant_id == tenant.id, Problem.live == live, Problem.closed_at.is_(None)]
+
+
+def _of(cause: str) -> ColumnElement[bool]:
+    """Rows of a cause. What an older version called by a name that is none today is among ``other``."""
+    here = Problem.cause == cause
+    return or_(here, Problem.cause.not_in(CAUSES)) if cause == "other" else here
