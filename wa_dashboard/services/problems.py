@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, tuple_
 
 from .. import clock
 from ..bulk import among
@@ -147,20 +147,33 @@ def archive(tenant: Tenant, live: bool, *, place: Place | None = None, limit: in
 def _page(conditions: list[ColumnElement[bool]], column: str, place: Place | None, limit: int) -> Page[Item]:
     descending = place is None or not place.backwards
     time = Problem.closed_at if column == "closed_at" else Problem.at
-    wanted = (
-        select(Problem, Message, Contact, Template)
-        .join(Message, Message.id == Problem.message_id)
-        .join(Contact, Contact.id == Message.contact_id)
-        .outerjoin(Template, Template.id == Message.template_id)
-        .where(*conditions)
-    )
+    wanted = _joined().where(*conditions)
     if place is not None:
         key, here = tuple_(time, Problem.message_id), (place.at, place.id)
         wanted = wanted.where(key < here if descending else key > here)
     order = (time.desc(), Problem.message_id.desc()) if descending else (time, Problem.message_id)
-    rows = db.session.execute(wanted.order_by(*order).limit(limit + 1)).all()
-    items = [Item(problem, Found(message, contact, template)) for problem, message, contact, template in rows]
+    items = _items(wanted.order_by(*order).limit(limit + 1))
     return page_of(items, limit, place, lambda item: (getattr(item.problem, column), item.problem.message_id))
+
+
+def items_of(message_ids: Sequence[str]) -> list[Item]:
+    """The problems of these messages, the newest first; in the tenant's scope."""
+    wanted = _joined().where(among(Problem.message_id, message_ids))
+    return _items(wanted.order_by(Problem.at.desc(), Problem.message_id.desc()))
+
+
+def _joined() -> Select[Problem, Message, Contact, Template]:
+    return (
+        select(Problem, Message, Contact, Template)
+        .join(Message, Message.id == Problem.message_id)
+        .join(Contact, Contact.id == Message.contact_id)
+        .outerjoin(Template, Template.id == Message.template_id)
+    )
+
+
+def _items(wanted: Select[Problem, Message, Contact, Template]) -> list[Item]:
+    rows = db.session.execute(wanted, execution_options={"populate_existing": True})
+    return [Item(problem, Found(message, contact, template)) for problem, message, contact, template in rows]
 
 
 def problem_of(message_id: str) -> Problem | None:

@@ -114,12 +114,12 @@ def _cause_page(
     cause: str,
     *,
     refused: dict[str, WaError] | None = None,
-    chosen: tuple[str, ...] = (),
     errors: dict[str, str] | None = None,
-    note: str = "",
 ) -> str:
     tenant, live, name = me().tenant, me().tenant.live, f"cause.{cause}"
     page: Page[Item] = problems.listed(tenant, live, cause=cause, place=_place(name), limit=PER_PAGE)
+    if refused:  # these alone, so that each reason is in sight
+        page = Page(problems.items_of(list(refused)[:PER_PAGE]), None, None)
     group = next((each for each in problems.groups(tenant, live) if each.cause == cause), None)
     senders = accounts.accounts_of(tenant, live)
     return render(
@@ -131,12 +131,12 @@ def _cause_page(
         page=page,
         newer=_link(url_for("web.problem_cause", cause=cause), name, page.prev),
         older=_link(url_for("web.problem_cause", cause=cause), name, page.next),
-        senders=senders if len(senders) > 1 else [],
+        senders=[(each.id, each.label) for each in senders] if len(senders) > 1 else [],
         explain=explain,
         refused=refused or {},
-        chosen=set(chosen),
+        chosen=set(refused or ()),
         errors=errors or {},
-        note=note,
+        note=request.form.get("note", ""),
         can_decide=may("send"),
         other_number=cause in OTHER_NUMBER,
         again_helps=cause not in NO_SENSE_AGAIN,
@@ -174,14 +174,15 @@ def decide_problems() -> Answer:
         decided = deciding.retry(me(), which, account_id=account)
     else:
         raise NotFound(T("There is nothing at this address."))
-    return _after(cause, act, decided, ids)
+    return _after(cause, act, decided)
 
 
-def _after(cause: str, act: str, decided: Decided, ids: tuple[str, ...]) -> Answer:
+def _after(cause: str, act: str, decided: Decided) -> Answer:
     if decided.refused and cause in CAUSES:
         text = T("Done: %(done)s. Refused, with the reason beside each: %(refused)s.", done=Count(len(decided.done)),
                  refused=Count(len(decided.refused)))  # fmt: skip
-        return _cause_page(cause, refused=decided.refused, chosen=ids, errors={"": text}), 422
+        first = f"no-{next(iter(decided.refused))}"
+        return _cause_page(cause, refused=decided.refused, errors={first: text}), 422
     if decided.refused:
         say_next(next(iter(decided.refused.values())).detail, "warn")
     elif decided.done:
