@@ -57,6 +57,11 @@
     }
   });
 
+  on("change", (e) => {
+    const form = e.target.form, el = form && $("[data-chosen]", form);
+    if (el) el.textContent = el.dataset.chosen.replace("#", $("[name=all]:checked", form) ? el.dataset.all : all("[name=id]:checked", form).length);
+  });
+
   on("keydown", (e) => {
     if (say.shortcuts !== "on" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input,textarea,select,[contenteditable]")) return;
     const search = $("[data-search]");

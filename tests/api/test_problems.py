@@ -170,7 +170,7 @@ def raised_codes() -> set[str]:
 
 def test_every_code_has_a_page_in_both_languages(client: FlaskClient) -> None:
     for language in ("en", "ro"):
-        index = client.get("/problems/", headers={"Accept-Language": language})
+        index = client.get("/problems/codes", headers={"Accept-Language": language})
         assert index.status_code == 200
         for code in PROBLEMS:
             assert f"/problems/{code}" in index.text

@@ -10,10 +10,11 @@ from tests.factories import ReadyTenant
 from tests.support.rows import make_message
 from wa_dashboard import clock
 from wa_dashboard.db import db, tenant_scope, transaction
+from wa_dashboard.domain.causes import ENDED_BADLY
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.domain.statuses import Status
 from wa_dashboard.models import Message, ProviderAccount, Template
-from wa_dashboard.services import contacts, lifecycle
+from wa_dashboard.services import contacts, lifecycle, problems
 
 NAMES = ("Ana", "Andrei", "Ioana-Alexandra", "Mihai", "Elena", "Radu", "Maria", "Ștefan", "Irina", "Vlad", "Alina",
          "Tudor", "Cristina Dumitrescu-Văcărescu")  # fmt: skip
@@ -66,6 +67,10 @@ def fill(ready: ReadyTenant) -> Season:
             "failover order": "/settings/failover",
             "drill": f"/settings/failover/{ready.account.id}/drill",
             "limits": "/settings/limits",
+            "problems": "/problems",
+            "problems of a cause": "/problems/cause/not_on_whatsapp",
+            "closed problems": "/problems/archive",
+            "change a number": f"/messages/{ids['failed']}/number",
         },
         person,
     )
@@ -90,6 +95,8 @@ def _messages(ready: ReadyTenant, template: Template) -> dict[str, str]:
             row.reason = REASONS.get(status)
             db.session.flush()
             _tell(ready, row)
+            if status in ENDED_BADLY:
+                problems.raise_for(ready.id, [row.id])
             ids.setdefault(str(status), row.id)
     return ids
 

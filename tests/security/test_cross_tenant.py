@@ -56,6 +56,25 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ],
     ("api.messages.show", "GET"): [Case(seen=True), Case(path={"tenant_id": "{own_tenant_id}"})],
     ("api.messages.cancel", "POST"): [Case(body={}), Case(body={}, path={"tenant_id": "{own_tenant_id}"})],
+    ("api.stuck.retry_one", "POST"): [
+        Case(body={}),
+        Case(body={}, path={"tenant_id": "{own_tenant_id}"}),
+        Case(body={"account": "{account_id}"}, path={"tenant_id": "{own_tenant_id}"}),
+    ],
+    ("api.stuck.index", "GET"): [
+        Case(query="?cause=not_on_whatsapp", seen=True),
+        Case(READ, "?cause=not_on_whatsapp", path={"tenant_id": "{own_tenant_id}"}),
+        Case(READ, path={"tenant_id": "{own_tenant_id}"}),
+        Case((400,), "?cause=not_on_whatsapp&cursor={cursor}", path={"tenant_id": "{own_tenant_id}"}),
+    ],
+    **{
+        (f"api.stuck.{verb}", "POST"): [
+            Case(body={"cause": "not_on_whatsapp"}),
+            Case(READ, body={"cause": "not_on_whatsapp"}, path={"tenant_id": "{own_tenant_id}"}),
+            Case(body={"message_ids": ["{message_id}"]}, path={"tenant_id": "{own_tenant_id}"}),
+        ]
+        for verb in ("retry", "close", "reopen")
+    },
     ("api.accounts.index", "GET"): [Case(seen=True)],
     ("api.accounts.drill", "GET"): [Case(seen=True), Case(path={"tenant_id": "{own_tenant_id}"})],
     ("api.accounts.limits", "GET"): [Case()],
@@ -116,6 +135,21 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("web.message", "GET"): [Case(seen=True), Case(htmx=True)],
     ("web.cancel_message", "POST"): [Case(form={}), Case(form={}, htmx=True)],
     ("web.send_message_again", "POST"): [Case(form={"reason": "lost"}), Case(form={"reason": "lost"}, htmx=True)],
+    ("web.problem_groups", "GET"): [Case(READ), Case(READ, htmx=True)],
+    ("web.problem_count", "GET"): [Case(READ), Case(READ, "?where=menu", htmx=True)],
+    ("web.problem_cause", "GET"): [Case(READ), Case(READ, htmx=True)],
+    ("web.problem_archive", "GET"): [Case(READ), Case(READ, htmx=True)],
+    ("web.decide_problems", "POST"): [
+        Case(form={"act": "retry", "id": "{message_id}"}),
+        Case(form={"act": "close", "id": "{message_id}", "note": "mine"}),
+        Case(form={"act": "reopen", "id": "{message_id}"}),
+        Case(form={"act": "through", "id": "{message_id}", "account": "{account_id}"}, htmx=True),
+        Case((303,), form={"act": "retry", "all": "1", "cause": "not_on_whatsapp"}),
+        Case((303,), form={"act": "close", "all": "1", "cause": "not_on_whatsapp"}),
+    ],
+    ("web.send_through", "POST"): [Case(form={"account": "{account_id}"})],
+    ("web.change_number", "GET"): [Case()],
+    ("web.set_number", "POST"): [Case(form={"phone": PHONE, "agreed": "1"})],
     ("web.templates", "GET"): [Case(READ)],
     ("web.template", "GET"): [Case(seen=True)],
     ("web.submit_template", "POST"): [Case(form={})],
@@ -178,6 +212,7 @@ def owner(client: FlaskClient, app: Flask) -> ReadyTenant:
     tenants.create_user(owner.tenant, "kanary-user@example.org", "owner", PASSWORD)
     with tenant_scope(owner.id), transaction():
         db.session.execute(update(ProviderAccount).values(label="Kanarina"))
+        lifecycle.bury(owner.id, answer.json["message"]["id"], "131026", "kanary-meta", "recipient")  # type: ignore[index]
     return owner
 
 
@@ -202,6 +237,7 @@ def ids_of(owner: ReadyTenant, client: FlaskClient) -> dict[str, str]:
         "template_id": found.template.id if found.template else "",
         "account_id": owner.account.id,
         "account_token": owner.account.webhook_token,
+        "cause": "not_on_whatsapp",
         "cursor": cursor_of(owner, client),
     }
 

@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import db as database
 from .. import queues, security
 from ..db import all_tenants, db, end_read, give_up_read
+from ..domain.causes import CAUSES
 from ..models import Message, Outbox, WebhookEvent
-from ..services import account_health, checkup, parked
+from ..services import account_health, checkup, parked, problems
 
 bp = Blueprint("health", __name__)
 
@@ -108,10 +109,15 @@ class _Counts:
             for state, count in parked.unsettled().items():
                 items.add_metric([state], count)
             yield items
+            open_problems = problems.totals()
             breakers = GaugeMetricFamily("wa_breaker_state", "Senders by the state of their breaker", labels=["state"])
             for state, count in account_health.states().items():
                 breakers.add_metric([state], count)
             yield breakers
+            stuck = GaugeMetricFamily("wa_problems", "Messages that wait for a person, by cause", labels=["cause"])
+            for cause in CAUSES:
+                stuck.add_metric([cause], open_problems.get(cause, 0))
+            yield stuck
             yield GaugeMetricFamily(
                 "wa_uncertain_age_seconds",
                 "How long the oldest message without a clear answer has been waiting",

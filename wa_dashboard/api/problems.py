@@ -143,7 +143,7 @@ def always_a_problem(app: Flask, prefix: str) -> None:
 # --- the pages behind the type URLs -----------------------------------------------------------------------------
 
 
-@pages.get("/problems/")
+@pages.get("/problems/codes")
 def index() -> str:
     """All codes with their titles."""
     return render_template("problems/index.html", problems=PROBLEMS)

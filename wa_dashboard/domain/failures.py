@@ -10,43 +10,52 @@ from .text import T
 
 @dataclass(frozen=True)
 class Explanation:
-    """``reason``: what happened. ``advice``: what to do, or that nothing need be done."""
+    """``reason``: what happened. ``advice``: what to do, or that nothing need be done. ``cause``: see `causes`."""
 
     reason: T
     advice: T
+    cause: str = "other"
 
 
 _NOT_REACHABLE = Explanation(
     T("The number is not on WhatsApp, or its phone could not be reached."),
     T("Check the number with the buyer, and send the tickets by e-mail meanwhile."),
+    "not_on_whatsapp",
 )
 _WINDOW = Explanation(
     T("WhatsApp allows free text only within 24 hours of the person's last message."),
     T("Send an approved template instead."),
+    "window_closed",
 )
 _PROMO_CAP = Explanation(
     T("WhatsApp limits how many promotions this person gets."),
     T("Wait at least 24 hours; other providers cannot help."),
+    "promo_cap",
 )
 _STOPPED = Explanation(
     T("The person has told WhatsApp to stop such messages from you."),
     T("Nothing: they will not be sent any more."),
+    "opted_out_at_provider",
 )
 _PAYMENT = Explanation(
     T("The provider has no valid means of payment from you."),
     T("Put the payment method in order at the provider; waiting messages then go out by themselves."),
+    "payment",
 )
 _KEY = Explanation(
     T("The provider did not accept the account's access key."),
     T("Put a new access key into the account's settings; waiting messages then go out by themselves."),
+    "key_refused",
 )
 _TEMPLATE_GONE = Explanation(
     T("The template is not available at the provider in this language."),
     T("Look at the template's approval; submit it again if it was paused or deleted."),
+    "template_unavailable",
 )
 _VALUES = Explanation(
     T("The values do not fit the template."),
     T("Compare the variables of the order with those of the template."),
+    "values_do_not_fit",
 )
 
 _BY_CODE: dict[str, Explanation] = {
@@ -59,21 +68,37 @@ _BY_CODE: dict[str, Explanation] = {
     **dict.fromkeys(
         ("132001", "132015", "132016", "63027", "template_missing", "template_unavailable"), _TEMPLATE_GONE
     ),
-    **dict.fromkeys(("132000", "132005", "132012", "132018", "63028", "variable_missing"), _VALUES),
+    **dict.fromkeys(
+        (
+            *("132000", "132005", "132008", "132012", "132018", "21656", "63005", "63021", "63028"),
+            *("variable_missing", "cannot_build"),
+        ),
+        _VALUES,
+    ),
     "131048": Explanation(
         T("WhatsApp slowed this sender down because too many people blocked or reported it."),
         T("Send less for a while, and only to people who expect it."),
+        "account_stopped",
     ),
     "130472": Explanation(
         T("The person takes part in an experiment of Meta and gets no such messages now."),
         T("Reach them by e-mail; sending again does not help."),
+        "promo_cap",
     ),
     "131031": Explanation(
-        T("Meta has locked the WhatsApp account."), T("Open Meta Business Manager and follow what it says there.")
+        T("Meta has locked the WhatsApp account."),
+        T("Open Meta Business Manager and follow what it says there."),
+        "account_stopped",
     ),
     "lease_expired": Explanation(
         T("The sending process stopped before it heard the provider's answer."),
         T("Nothing: a receipt will tell, or it is sent again where that is safe."),
+        "tries_exhausted",
+    ),
+    "internal_error": Explanation(
+        T("The message could not be built; the fault is ours."),
+        T("Give us the message id, and try it again after the next update."),
+        "internal_error",
     ),
 }
 
@@ -86,21 +111,28 @@ _BY_CLASS: dict[str, Explanation] = {
     "account_stop": Explanation(
         T("The provider has stopped this sender."),
         T("Look at the account in the provider's console; waiting messages go out once it works again."),
+        "account_stopped",
     ),
     "throttle": Explanation(
-        T("The provider asked us to slow down."), T("Nothing: it is sent again by itself, a little later.")
+        T("The provider asked us to slow down."),
+        T("Nothing: it is sent again by itself, a little later."),
+        "tries_exhausted",
     ),
     "transient": Explanation(
-        T("The provider was out of order for a moment."), T("Nothing: it is sent again by itself.")
+        T("The provider was out of order for a moment."), T("Nothing: it is sent again by itself."), "tries_exhausted"
     ),
-    "network": Explanation(T("The provider could not be reached."), T("Nothing: it is sent again by itself.")),
+    "network": Explanation(
+        T("The provider could not be reached."), T("Nothing: it is sent again by itself."), "tries_exhausted"
+    ),
     "ambiguous": Explanation(
         T("The provider did not say whether it took the message."),
         T("Nothing: a receipt will tell, or it is sent again where that is safe."),
+        "tries_exhausted",
     ),
     "request": Explanation(
         T("The provider refused the message as it was."),
         T("Look at the provider's own words in the details; the template's variables are the usual cause."),
+        "refused",
     ),
 }
 _UNKNOWN = Explanation(

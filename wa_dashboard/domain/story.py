@@ -163,6 +163,10 @@ def _switched(detail: Mapping[str, Any]) -> T:
     return T("It goes through %(to)s instead of %(from)s; nothing had been sent", **names)
 
 
+def _number_changed(detail: Mapping[str, Any]) -> T:
+    return T("The number was changed by hand from %(old)s to %(new)s", old=detail.get("from"), new=detail.get("to"))
+
+
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "created": _asked,
     "asked": _asked,
@@ -198,5 +202,6 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "cancel_requested": _plain(T("Cancelling was asked for, but it was already on its way")),
     "expired": _plain(T("Too late to be of use, so it was not sent")),
     "requeued": _plain(T("Put back into the queue by hand")),
+    "number_changed": _number_changed,
     "charged": _plain(T("The price counts from now on")),
 }

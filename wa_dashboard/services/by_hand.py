@@ -2,23 +2,20 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import select
-
-from .. import clock, queues
-from ..db import db, transaction
+from ..db import transaction
 from ..domain.consent import IN, UNKNOWN, Source
 from ..domain.orders import OrderConfirmation
 from ..domain.phone import Phone
-from ..domain.statuses import MessageType, Purpose, Status
+from ..domain.statuses import MessageType, Purpose
 from ..domain.text import T
-from ..errors import Conflict, Invalid, NotFound
+from ..errors import Invalid
 from ..models import Message, Tenant
-from . import accounts, audit, consent_log, contacts, lifecycle, sending, templates
+from . import accounts, consent_log, contacts, messages, sending, templates
+from .requeueing import Asker, may_send_again, requeue
 from .tenants import Caller, SignedIn
 
-AGAIN = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.UNCONFIRMED, Status.EXPIRED})
+__all__ = ["may_send_again", "send_again", "send_test"]
 
 
 @dataclass(frozen=True)
@@ -79,51 +76,14 @@ def _template(tenant: Tenant, language: str) -> templates.Choice:
     return templates.choose(tenant, MessageType.ORDER_CONFIRM, tenant.live, ids, name=None, languages=wanted)
 
 
-def may_send_again(message: Message) -> bool:
-    """Is it over without having arrived, so that a person may try once more?"""
-    return message.status in AGAIN
-
-
-def send_again(me: SignedIn, message_id: str) -> Message:
-    """Put a message that did not arrive back into the queue, its attempts going on counting.
+def send_again(who: Asker, message_id: str, *, account_id: str | None = None, live: bool | None = None) -> Message:
+    """Put one message that did not arrive back into the queue, through another account if one is named.
 
     Raises NotFound; Conflict when it is not over or has arrived; Invalid (the reason's code) when the person may
-    not be written to any more. A message nobody knows the end of is marked as possibly sent twice.
+    not be written to any more, or the account may not send the template. See `requeueing.requeue`.
     """
-    with transaction():
-        known = _find(me.tenant, message_id)
-        # Consent before outbox: an opt-out takes them in this order too.
-        refusal = consent_log.verdict(me.tenant, known.contact_id, known.purpose, lock=True)
-        message = lifecycle.lock_message(message_id)
-        if not may_send_again(message):
-            raise Conflict(T("It is not possible any more: the message has moved on."), "state_conflict")
-        if refusal is not None:
-            raise Invalid(T("The person has asked not to be written to."), refusal.reason)
-        if message.account_id is None:
-            raise Conflict(T("No WhatsApp sender is connected."), "state_conflict")
-        _queue(message)
-        audit.record(me.tenant.id, me.actor, "message.requeued", message.id, was=message.status)
-        queues.wake_lane(message.account_id)
-    return message
-
-
-def _find(tenant: Tenant, message_id: str) -> Message:
-    found = db.session.scalar(select(Message).where(Message.tenant_id == tenant.id, Message.id == message_id))
-    if found is None:
-        raise NotFound(T("There is no message with this id."))
-    return found
-
-
-def _queue(message: Message) -> None:
-    life = sending.LIFE[MessageType(message.type)].total_seconds()
-    changes: dict[str, Any] = {
-        "reason": None,
-        "next_at": None,
-        "possible_duplicate": message.possible_duplicate or message.status == Status.UNCONFIRMED,
-        "expires_at": clock.in_seconds(life),
-        "error_code": None,
-        "error_class": None,
-        "error_detail": None,
-    }
-    lifecycle.move(message.tenant_id, [message.id], Status.QUEUED, "requeued", **changes)
-    lifecycle.put_in_outbox(message, life)
+    through = accounts.find_account(account_id, live=live) if account_id else None
+    refusal = requeue(who, [message_id], through=through, live=live)[message_id]
+    if refusal is not None:
+        raise refusal
+    return messages.find(who.tenant, message_id).message

@@ -19,6 +19,7 @@ from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, best_of
 from ..models import Attempt, Message, MessageEvent, Outbox
 from ..providers.base import Fault, StatusItem
+from . import problems
 
 _RECEIPT_COLUMN = {status: f"{status}_at" for status in RANK_OF_RECEIPT}
 _LINE = ("id", "message_id", "kind", "at", "attempt_no", "detail")
@@ -196,6 +197,7 @@ def merge(
     Not ``heard``: we asked for it, so it says nothing of whether webhooks arrive (the watermark).
     """
     now = clock.now()
+    was = {message.id: message.status for message in found.messages.values()}
     lines, shown = [], set()
     for index in chosen:
         attempt, item = found.attempts[index], receipts[index].item
@@ -214,6 +216,7 @@ def merge(
     _update(Message, ("id",), found.messages.values(), found)
     insert_table(MessageEvent, _LINE, lines, tenant_id=tenant_id, recorded_at=now)
     delete_by_key(Outbox, "message_id", sorted(shown & found.waiting))
+    problems.follow(tenant_id, was, {message_id: found.messages[message_id].status for message_id in shown})
 
 
 def _merge_attempt(attempt: AttemptNow, item: StatusItem, heard: bool, taken: set[tuple[str, str]]) -> None:

@@ -13,12 +13,13 @@ from sqlalchemy import and_, or_, select, update
 from .. import clock
 from ..bulk import delete_by_key, insert_new, update_by_key
 from ..db import db, db_moment, db_now, insert_rows
+from ..domain.causes import ENDED_BADLY
 from ..domain.ids import new_id
 from ..domain.statuses import PRIORITY, Lane, Rank, Status, sources_of
 from ..logs import mask_text
 from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
-from . import evidence
+from . import evidence, problems
 
 _NOT_LEFT = ("queued", "claimed", "held")
 
@@ -66,6 +67,10 @@ def move(tenant_id: str, message_ids: Sequence[str], to: Status, kind: str, **va
     )
     detail = {key: value for key, value in values.items() if key in ("reason", "error_code") and value}
     tell(tenant_id, moved, kind, detail=detail)
+    if to in ENDED_BADLY:
+        problems.raise_for(tenant_id, moved)
+    elif to == Status.QUEUED:
+        problems.settle_for(moved)
     return moved
 
 
@@ -223,9 +228,12 @@ def is_taken(attempt: Attempt, external_id: str) -> bool:
 
 def project(message: Message, at: datetime) -> None:
     """Let the message say what its attempts, taken together, prove (states.md §6.1). It must be locked."""
+    was = message.status
     ranks = db.session.scalars(select(Attempt.rank).where(Attempt.message_id == message.id)).all()
     if evidence.show(message, ranks, at):
+        db.session.flush()
         drop_from_outbox([message.id])
+        problems.follow(message.tenant_id, {message.id: was}, {message.id: message.status})
 
 
 # --- waiting and leases -----------------------------------------------------------------------------------------

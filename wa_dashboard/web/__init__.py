@@ -21,8 +21,8 @@ from .shell import links, shell
 from .tries import install_tries
 
 VIEWS = (
-    "auth", "connect", "language", "messages", "overview", "send_test", "senders", "settings", "templates",
-    "test_phone",
+    "auth", "connect", "language", "messages", "overview", "problems", "send_test", "senders", "settings",
+    "templates", "test_phone",
 )  # fmt: skip
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 

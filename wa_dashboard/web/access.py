@@ -141,6 +141,7 @@ def enter() -> Response | None:
 @web.teardown_request
 def leave(_error: BaseException | None = None) -> None:
     """Close the tenant's scope; harmless without one."""
+    g.pop("wa_open_problems", None)
     stack = g.pop("wa_entered", None)
     if stack is not None:
         stack.close()

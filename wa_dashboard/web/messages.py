@@ -12,6 +12,7 @@ from flask import Response, make_response, redirect, render_template, request, u
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
+from ..domain.causes import CAUSES, ENDED_BADLY
 from ..domain.failures import explain
 from ..domain.limits import limit_in_words
 from ..domain.statuses import NOT_RECEIVED, WAITING, MessageType, Status
@@ -19,7 +20,7 @@ from ..domain.story import PROVIDERS, why_waiting
 from ..domain.text import T
 from ..errors import Conflict, Invalid
 from ..models import Message
-from ..services import by_hand, cancelling, senders, templates
+from ..services import by_hand, cancelling, deciding, problems, senders, templates
 from ..services import messages as read
 from ..services.accounts import settings
 from ..services.messages import Filters, Found, Story
@@ -251,6 +252,9 @@ def message(message_id: str) -> Response | str:
         trouble=_trouble(story.found),
         can_cancel=may("send") and story.message.status in WAITING and not story.message.cancel_requested,
         can_send_again=may("send") and by_hand.may_send_again(story.message),
+        problem=problems.problem_of(message_id) if story.message.status in ENDED_BADLY else None,
+        causes=CAUSES,
+        others=deciding.others_for(story.message) if may("send") and by_hand.may_send_again(story.message) else [],
         providers=PROVIDERS,
         outcomes=OUTCOME_WORDS,
         news=NEWS_WORDS,

@@ -26,7 +26,7 @@ class Shell:
 class Place:
     """A page that stands in the navigation. ``endpoint`` is the view's; ``also`` are views below it.
 
-    ``short`` is the label for the narrow bar of a phone.
+    ``short`` is the label for the narrow bar of a phone. ``counts``: the number of open problems stands beside it.
     """
 
     endpoint: str
@@ -35,6 +35,7 @@ class Place:
     also: tuple[str, ...] = ()
     test_only: bool = False
     short: T | None = None
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Link:
     short: T
     icon: str
     here: bool
+    counts: bool = False
 
 
 PLACES = (
@@ -51,6 +53,13 @@ PLACES = (
     Place("web.messages", T("Messages"), "message", ("web.message",)),
     Place("web.templates", T("Templates"), "template", ("web.template",)),
     Place("web.test_phone", T("Test phone"), "phone", ("web.phone_of",), test_only=True, short=T("Phone")),
+    Place(
+        "web.problem_groups",
+        T("Problems"),
+        "alert",
+        ("web.problem_cause", "web.problem_archive", "web.decide_problems"),
+        counts=True,
+    ),
     Place("web.connect", T("Connect your shop"), "plug"),
     Place(
         "web.senders",
@@ -95,6 +104,7 @@ def links() -> list[Link]:
             place.short or place.label,
             place.icon,
             request.endpoint in (place.endpoint, *place.also),
+            place.counts and facts.signed_in,
         )
         for place in PLACES
         if place.endpoint in current_app.view_functions and (facts.test_mode or not place.test_only)

@@ -39,6 +39,7 @@ _ICONS: dict[str, tuple[str, str]] = {
     "looked_up": ("check", "info"),
     "sent_again": ("refresh", "warn"),
     "requeued": ("refresh", "info"),
+    "number_changed": ("edit", "info"),
     "accepted": ("check", "info"),
     "sent": ("check", "info"),
     "delivered": ("checks", "good"),
