@@ -14,7 +14,7 @@ from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.domain.ids import new_id
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.models import Message, ProviderAccount, TemplateApproval, WebhookEvent
-from wa_dashboard.services import by_hand, contacts, overview, week
+from wa_dashboard.services import by_hand, contacts, fence, overview, problems, week
 from wa_dashboard.services.tenants import SignedIn, User
 
 PHONE = "+40722123456"
@@ -32,6 +32,8 @@ def messages_of(ready, *statuses, days_ago=0, **values):
                 setattr(message, name, value)
             made.append(message.id)
         db.session.flush()
+        bad = [each for each, status in zip(made, statuses, strict=True) if status in ("failed", "dead_letter")]
+        problems.raise_for(ready.id, bad)
     return made
 
 
@@ -191,18 +193,26 @@ class TestNeeds:
             db.session.flush()
         text = owner.fragment("/overview/needs").text
         assert "has stopped" in text
-        assert "Stuck messages: 2." in text
+        assert "Messages that did not arrive: 2." in text
         assert "“promo_x” (ro) was rejected" in text
         assert f'href="/templates/{template.id}"' in text
         assert "“Sala Mare” sends, but no receipts come back" in text
         assert "could not read: 1" in text
+
+    def test_what_a_restore_holds_back_is_said(self, tenant, other_tenant, owner):
+        assert "was restored" not in owner.fragment("/overview/needs").text
+        fence.put_up()
+        assert "was restored" in owner.fragment("/overview/needs").text
+        fence.release(tenant.tenant)
+        assert fence.is_up(other_tenant.id)
+        assert "was restored" not in owner.fragment("/overview/needs").text
 
     def test_the_same_is_not_said_again(self, tenant, owner):
         page = owner.get("/overview").text
         url = page.split('id="needs"')[1].split('hx-get="')[1].split('"')[0]
         assert owner.fragment(url).status_code == 204
         messages_of(tenant, "dead_letter")
-        assert "1 message is stuck." in owner.fragment(url).text
+        assert "1 message did not arrive." in owner.fragment(url).text
 
     def test_a_newer_version_answers_a_rejection(self, tenant, owner):
         factories.make_template(tenant, name="promo_x", status="rejected", version=1)

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from .. import clock
 from ..db import db
-from ..domain.statuses import SENDABLE, Status, TemplateStatus
+from ..domain.statuses import SENDABLE, TemplateStatus
 from ..models import (
     Contact,
     Event,
@@ -24,9 +24,9 @@ from ..models import (
     Tenant,
     WebhookEvent,
 )
+from . import fence, problems
 from .breakers import AccountHealth
 
-S = Status
 NEXT = 5
 STOPPED = ("open", "locked")
 SILENT_AFTER = timedelta(hours=1)
@@ -82,23 +82,19 @@ class RejectedTemplate:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` and
-    ``unreadable`` are counts."""
+    """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` (open
+    problems) and ``unreadable`` are counts; ``restored``: messages are held back after a restore."""
 
     senders: list[AccountHealth]
     templates: list[RejectedTemplate]
     stuck: int
     silent: list[AccountHealth]
     unreadable: int
+    restored: bool
 
 
 def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs:
     """What waits for a person in this mode, whose ``senders`` are as `breakers.health_of` gives them."""
-    stuck = db.session.scalar(
-        select(func.count())
-        .select_from(Message)
-        .where(Message.tenant_id == tenant.id, Message.live == live, Message.status == S.DEAD_LETTER)
-    )
     unreadable = db.session.scalar(
         select(func.count())
         .select_from(WebhookEvent)
@@ -107,9 +103,10 @@ def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs
     return Needs(
         [each for each in senders if each.state in STOPPED],
         _refused_templates(tenant),
-        stuck or 0,
+        problems.count(tenant, live),
         [each for each in senders if each.state not in (*STOPPED, "disabled") and _is_silent(each)],
         unreadable or 0,
+        fence.is_up(tenant.id),
     )
 
 

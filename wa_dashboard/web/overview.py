@@ -202,8 +202,12 @@ def items_of(found: Needs) -> list[Item]:
         for each in found.templates
     ]  # fmt: skip
     if found.stuck:
-        text = T("1 message is stuck.") if found.stuck == 1 else T("Stuck messages: %(count)s.", count=found.stuck)
-        items.append(Item(text, url_for("web.messages", status="dead_letter"), T("Look at them"), "bad"))
+        one, more = T("1 message did not arrive."), T("Messages that did not arrive: %(count)s.", count=found.stuck)
+        items.append(Item(one if found.stuck == 1 else more, url_for("web.problem_groups"), T("Look at them"), "bad"))
+    if found.restored:
+        text = T("The database was restored. Messages from before then wait, so that nobody gets one twice; "
+                 "whoever runs the server can let them go.")  # fmt: skip
+        items.append(Item(text, url_for("web.messages", status="queued"), T("Look at them"), "bad"))
     items += [
         Item(T("“%(label)s” sends, but no receipts come back. Check the webhook address at the provider.",
                label=each.account.label),
