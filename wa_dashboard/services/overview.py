@@ -24,6 +24,7 @@ from ..models import (
     Tenant,
     WebhookEvent,
 )
+from . import fence
 from .breakers import AccountHealth
 
 S = Status
@@ -82,14 +83,15 @@ class RejectedTemplate:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` and
-    ``unreadable`` are counts."""
+    """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck``,
+    ``unreadable`` and ``held`` (since a restore) are counts."""
 
     senders: list[AccountHealth]
     templates: list[RejectedTemplate]
     stuck: int
     silent: list[AccountHealth]
     unreadable: int
+    held: int = 0
 
 
 def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs:
@@ -110,6 +112,7 @@ def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs
         stuck or 0,
         [each for each in senders if each.state not in (*STOPPED, "disabled") and _is_silent(each)],
         unreadable or 0,
+        fence.waiting(tenant.id, live),
     )
 
 

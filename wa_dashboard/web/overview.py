@@ -187,7 +187,14 @@ def steps_of(first: Started, *, test_mode: bool) -> list[Step]:
 
 def items_of(found: Needs) -> list[Item]:
     """A sentence and a link for each thing that needs a person."""
-    items = [
+    items = []
+    if found.held:
+        text = T(
+            "A backup was restored. Messages that wait until it is clear what had been sent: %(count)s.",
+            count=found.held,
+        )
+        items.append(Item(text, url_for("web.messages", status="queued"), T("Look at them"), "bad"))
+    items += [
         Item(
             T("The sender “%(label)s” has stopped. %(why)s", label=each.account.label, why=each.sentence or each.word),
             url_for("web.senders", _anchor=each.account.id),
