@@ -6,7 +6,9 @@ Each takes ``--json`` and then prints exactly one JSON object on stdout; logs go
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -15,10 +17,14 @@ from typing import Any
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import SQLAlchemyError
 
+from . import logs
 from .config import PROJECT, ConfigError, Settings
-from .db import is_unavailable
+from .db import give_up_read, is_unavailable
 from .errors import WaError
+
+log = logs.get(__name__)
 
 
 @click.group("wa", epilog="Besides: run (everything; the default), test, web, simulator. See docs/operations.md.")
@@ -136,6 +142,31 @@ def _refuse_failpoints() -> None:
         raise click.ClickException("WA_FAILPOINTS is set while live accounts exist: unset it.")
 
 
+def _checked_in() -> bool:
+    """Before anything may leave: is this the database we left? False when it cannot tell."""
+    from .services import epoch
+
+    try:
+        epoch.check_in()
+    except SQLAlchemyError as error:
+        give_up_read()
+        log.warning("database_cannot_tell", error=type(error).__name__)
+        return False
+    return True
+
+
+def _as_part(run: Callable[[Flask], int]) -> None:
+    """Serve as a part of the product until stopped. Raises ClickException when it may not start."""
+    from . import presence
+
+    _refuse_failpoints()
+    try:
+        with presence.present(_settings().data_dir):
+            sys.exit(run(current_app._get_current_object()))  # type: ignore[attr-defined]
+    except presence.Busy as busy:
+        raise click.ClickException(str(busy)) from busy
+
+
 # --- processes --------------------------------------------------------------------------------------------------
 
 
@@ -145,8 +176,7 @@ def worker() -> None:
     """Send, and read receipts, until stopped."""
     from .workers import runner
 
-    _refuse_failpoints()
-    sys.exit(runner.worker(current_app._get_current_object()))  # type: ignore[attr-defined]
+    _as_part(runner.worker)
 
 
 @commands.command("scheduler")
@@ -155,8 +185,7 @@ def scheduler() -> None:
     """The metronome of the periodic sweeps, until stopped."""
     from .workers import runner
 
-    _refuse_failpoints()
-    sys.exit(runner.scheduler(current_app._get_current_object()))  # type: ignore[attr-defined]
+    _as_part(runner.scheduler)
 
 
 @commands.command("tick")
@@ -167,14 +196,14 @@ def tick_command(once: bool, as_json: bool) -> None:
     """The sweeps without RQ: they send, read receipts and do the chores themselves."""
     from .workers import runner, tick
 
-    _refuse_failpoints()
     if once:
-        failed = tick.run_once(here=True)
+        _refuse_failpoints()
+        failed = tick.run_once(here=True) if _checked_in() else ["epoch"]
         if failed:
             _fail({"ticked": False, "failed": failed}, f"These sweeps failed: {', '.join(failed)}.", as_json)
         _print({"ticked": True}, as_json)
         return
-    sys.exit(runner.alone(current_app._get_current_object()))  # type: ignore[attr-defined]
+    _as_part(runner.alone)
 
 
 @commands.command("bench", context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -348,6 +377,104 @@ def upgrade_command() -> Mapping[str, Any]:
     return {"backup": str(copy) if copy else None, "from": before, "to": db.schema_revision()}
 
 
+@command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> Mapping[str, Any]:
+    """A copy of the whole database in FILE, while everything runs; its checksum beside it."""
+    from .services import backups
+
+    with _spoken():
+        return backups.make(_settings(), file)
+
+
+@command("restore")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def restore(file: Path) -> Mapping[str, Any]:
+    """Put FILE back in place of the database. Everything must be stopped; nothing old is sent before `release`."""
+    from . import presence
+    from .services import backups
+
+    settings = _settings()
+    with _spoken(), presence.alone(settings.data_dir):
+        facts = backups.check(settings, file)
+        kept = None
+        if settings.database_path is None:
+            backups.load_postgresql(settings, file)
+            fences = _make_ready()
+        else:
+            staged = backups.stage_sqlite(settings, file)
+            try:
+                fences = _make_ready_apart(replace(settings, database_url=f"sqlite:///{staged}"))
+                kept = backups.put_sqlite_in_place(settings, staged)
+            finally:
+                staged.unlink(missing_ok=True)
+    return {
+        **facts,
+        "before": str(kept) if kept else None,
+        "held": sum(each.held for each in fences),
+        "reminders": sum(each.reminders for each in fences),
+        "tenants": [_fence_facts(each) for each in fences],
+    }
+
+
+def _make_ready_apart(settings: Settings) -> Any:
+    """As `_make_ready`, for a database that is not in its place yet."""
+    from .db import db
+    from .factory import create_app
+
+    with create_app(settings).app_context():
+        try:
+            return _make_ready()
+        finally:
+            db.session.remove()
+            db.engine.dispose()
+
+
+def _make_ready() -> Any:
+    from .services import backups
+
+    migrate_schema()
+    return backups.mark_restored()
+
+
+def _fence_facts(found: Any) -> Mapping[str, Any]:
+    at = found.backup_at.isoformat() if found.backup_at else None
+    return {"tenant_id": found.tenant_id, "held": found.held, "reminders": found.reminders, "backup_at": at}
+
+
+@contextmanager
+def _spoken() -> Iterator[None]:
+    """What stops a backup or a restore, as the command's own "no"."""
+    from . import presence
+    from .dumps import DumpError
+
+    try:
+        yield
+    except (DumpError, presence.Busy, OSError) as problem:
+        place = f"{problem.filename}: {problem.strerror}." if isinstance(problem, OSError) else str(problem)
+        raise Failed({"error": {"code": "not_possible", "detail": place, "errors": []}}, place) from problem
+
+
+@command("release")
+@click.option("--tenant", required=True)
+@click.option("--campaign", help="Only the messages of this campaign.")
+@click.option("--dry-run", is_flag=True, help="Count; let nothing go.")
+@click.option(
+    "--leave-unknown", is_flag=True, help="Do not send what nobody can tell was sent: it is left unconfirmed."
+)
+@click.option("--without-asking", is_flag=True, help="Let go as well what a provider gives no answer about.")
+def release(
+    tenant: str, campaign: str | None, dry_run: bool, leave_unknown: bool, without_asking: bool
+) -> Mapping[str, Any]:
+    """After a restore: let an organiser's messages go that had not been sent."""
+    from .services import release as verbs
+    from .services import tenants
+
+    owner = tenants.find_tenant(tenant)
+    wish = verbs.Wish(campaign, leave_unknown=leave_unknown, without_asking=without_asking)
+    return {"tenant_id": owner.id, "dry_run": dry_run, **verbs.release(owner, wish, dry_run=dry_run)}
+
+
 @command("doctor")
 def doctor() -> Mapping[str, Any]:
     """What is wrong, in words, and what to do."""
@@ -390,33 +517,3 @@ def webhooks_replay(since: str | None, event_id: str | None, provider: str | Non
     if moment is not None and moment.tzinfo is None:
         raise click.UsageError("--since needs an offset, such as 2026-11-22T10:00:00+02:00.")
     return dict(receipts.replay(since=moment, event_id=event_id, provider=provider, dry_run=dry_run))
-
-
-@command("backup")
-@click.argument("file", type=click.Path(dir_okay=False))
-def backup_command(file: str) -> Mapping[str, Any]:
-    """A consistent copy of the database in FILE, while everything goes on. Keep the keys elsewhere."""
-    from .services import backups
-
-    return {"file": file, "sha256": backups.backup(_settings(), Path(file))}
-
-
-@command("restore")
-@click.argument("file", type=click.Path(dir_okay=False))
-def restore_command(file: str) -> Mapping[str, Any]:
-    """Put a copy in the place of the database, and hold all that waits in it: it may have been sent since."""
-    from .services import backups
-
-    return backups.restore(_settings(), Path(file))
-
-
-@command("release")
-@click.option("--tenant", required=True)
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--discard", is_flag=True, help="Cancel what was never tried, instead of sending it.")
-def release_command(tenant: str, dry_run: bool, discard: bool) -> Mapping[str, Any]:
-    """Let go what a restore holds back. Campaigns do not exist yet, so it is everything of the organisation."""
-    from .services import fence, tenants
-
-    released = fence.release(tenants.find_tenant(tenant), dry_run=dry_run, discard=discard)
-    return {"dry_run": dry_run, **released.as_dict()}

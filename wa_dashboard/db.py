@@ -515,6 +515,30 @@ def row_security_gaps() -> list[str]:
     return gaps
 
 
+def server_version() -> int:
+    """The major version of the PostgreSQL server."""
+    with db.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+
+
+def other_sessions() -> int:
+    """How many connections of others this PostgreSQL database has."""
+    db.session.remove()
+    db.engine.dispose()
+    with db.engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).scalar_one()
+    return int(found)
+
+
+def our_tables() -> set[str]:
+    """The tables there are whose names say that they are ours."""
+    with db.engine.connect() as connection:
+        return {name for name in inspect(connection).get_table_names() if name.startswith("wa_")}
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Is this the database being away, busy or full, rather than a mistake of ours?"""
     if isinstance(error, PoolTimeout | InterfaceError):

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from . import presence
 from .config import ConfigError, Settings, start_sentence
 
 THREADS = 16
@@ -33,9 +34,10 @@ def main(words: list[str]) -> int:
     try:
         settings = Settings.from_env()
         check_free(settings.host, settings.port, "WA_PORT")
-    except (ConfigError, OSError) as error:
+        with presence.present(settings.data_dir):
+            _serve(settings)
+    except (ConfigError, presence.Busy, OSError) as error:
         return _refuse(start_sentence(error))
-    _serve(settings)
     return 0
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from . import embedded, readiness, serve
+from . import embedded, presence, readiness, serve
 from .config import PROJECT, ConfigError, Settings, start_sentence
 from .greeting import Facts, greeting, wants_colour
 from .logtail import LogTail, tell
@@ -36,8 +36,9 @@ def main(words: list[str]) -> int:
     try:
         settings = Settings.from_env()
         readiness.check_place(settings)
-        return Supervisor(settings, began, as_json=as_json).run()
-    except (ConfigError, readiness.CannotStart, embedded.QueueError, OSError) as error:
+        with presence.present(settings.data_dir):
+            return Supervisor(settings, began, as_json=as_json).run()
+    except (ConfigError, presence.Busy, readiness.CannotStart, embedded.QueueError, OSError) as error:
         return _refuse(start_sentence(error))
 
 

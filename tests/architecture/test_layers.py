@@ -12,7 +12,7 @@ from .source import dotted, imports_of, modules, name_of, room_of, tree_of
 FLOORS = [
     {"domain"},
     {"config", "errors", "clock"},
-    {"db", "extensions", "logs", "security", "failpoints", "i18n"},
+    {"db", "dumps", "extensions", "logs", "security", "failpoints", "i18n"},
     {"bulk", "prepared", "remembered"},
     {"queues", "providers", "models"},
     {"services"},
@@ -31,9 +31,10 @@ APART = {
     "logtail": {"greeting"},
     "greeting": {"config"},
     "embedded": {"config"},
+    "presence": set(),
     "readiness": {"config", "greeting", "serve"},
-    "serve": {"config", "logs", "simulator", "factory"},
-    "supervisor": {"config", "embedded", "greeting", "logtail", "readiness", "serve"},
+    "serve": {"config", "logs", "presence", "simulator", "factory"},
+    "supervisor": {"config", "embedded", "greeting", "logtail", "presence", "readiness", "serve"},
     # The judge of every test: it must not share a single line with what it judges.
     "simulator": set(),
     # It measures the product from outside and from inside, and does what the product does not (the baselines).
@@ -70,7 +71,8 @@ def test_imports_go_down(path: Path) -> None:
 
 
 MAY_CALL_THE_DOOR = {
-    ("cli", "serve"), ("cli", "embedded"), ("cli", "simulator"), ("bench", "serve"), ("bench", "embedded"),
+    ("cli", "serve"), ("cli", "embedded"), ("cli", "presence"), ("cli", "simulator"),
+    ("bench", "serve"), ("bench", "embedded"),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.domain.ids import new_id
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.models import Message, ProviderAccount, TemplateApproval, WebhookEvent
-from wa_dashboard.services import by_hand, contacts, fence, overview, problems, week
+from wa_dashboard.services import by_hand, contacts, overview, problems, week
 from wa_dashboard.services.tenants import SignedIn, User
 
 PHONE = "+40722123456"
@@ -198,14 +198,6 @@ class TestNeeds:
         assert f'href="/templates/{template.id}"' in text
         assert "“Sala Mare” sends, but no receipts come back" in text
         assert "could not read: 1" in text
-
-    def test_what_a_restore_holds_back_is_said(self, tenant, other_tenant, owner):
-        assert "was restored" not in owner.fragment("/overview/needs").text
-        fence.put_up()
-        assert "was restored" in owner.fragment("/overview/needs").text
-        fence.release(tenant.tenant)
-        assert fence.is_up(other_tenant.id)
-        assert "was restored" not in owner.fragment("/overview/needs").text
 
     def test_the_same_is_not_said_again(self, tenant, owner):
         page = owner.get("/overview").text

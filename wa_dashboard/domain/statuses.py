@@ -84,7 +84,8 @@ NOT_RECEIVED = frozenset({S.FAILED, S.UNCONFIRMED, S.DEAD_LETTER, S.EXPIRED})
 
 # What we decide ourselves. What receipts decide is `Rank`: evidence may overrule every one of these.
 MOVES: dict[Status, frozenset[Status]] = {
-    S.QUEUED: frozenset({S.SENDING, S.SKIPPED, S.CANCELLED, S.EXPIRED, S.DEAD_LETTER}),
+    # uncertain: what was in doubt when a backup was made is in doubt again after its restore (services.release)
+    S.QUEUED: frozenset({S.SENDING, S.UNCERTAIN, S.SKIPPED, S.CANCELLED, S.EXPIRED, S.DEAD_LETTER}),
     S.SENDING: frozenset({S.QUEUED, S.UNCERTAIN, S.ACCEPTED, S.FAILED, S.DEAD_LETTER, S.EXPIRED}),
     S.UNCERTAIN: frozenset({S.QUEUED, S.UNCONFIRMED, S.ACCEPTED, S.FAILED, S.EXPIRED, S.DEAD_LETTER}),
     S.ACCEPTED: frozenset(),

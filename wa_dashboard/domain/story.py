@@ -176,7 +176,13 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "attempt": _attempt,
     "throttled": _plain(T("The provider asked us to slow down; it waits a little")),
     "retrying": _retrying,
-    "restore_released": _plain(T("Held after a restore of the database, and released by hand; it may arrive twice")),
+    "restored": _plain(T("The database was restored from a backup; it waits until it is clear what had been sent")),
+    "released": _plain(T("It had not been sent before the backup was restored, so it may go now")),
+    "released_unasked": _plain(
+        T("Let go after the restore of a backup. Nobody can tell whether it had been sent, so it may arrive twice")
+    ),
+    "in_doubt_again": _plain(T("It was being sent when the backup was made; nobody can tell what became of it")),
+    "not_risked": _plain(T("Nobody can tell whether it was sent before the backup was restored; it is not sent again")),
     "never_left": _plain(T("The sending process ended before it was its turn; nothing had left, so it goes at once")),
     "account_held": _plain(T("The provider has stopped the sender; it waits until the sender works again")),
     "template_unavailable": _plain(T("The template is not approved at the provider now; it waits")),

@@ -94,7 +94,8 @@ class Outbox(TenantRow):
     """A message that is still ours to deal with. The row goes when the provider has accepted it, or we gave up.
 
     Times are the database's clock. ``queued`` waits for ``next_at``; ``claimed`` has left nothing yet;
-    ``sending`` has a committed attempt; ``uncertain`` waits for evidence, not before ``next_at``.
+    ``sending`` has a committed attempt; ``uncertain`` waits for evidence, not before ``next_at``; ``held`` waits for
+    an operator after a restore (services.fence), in doubt if it is ``uncertain_since``.
     """
 
     __tablename__ = "wa_outbox"

@@ -219,12 +219,14 @@ class Probe(NamedTuple):
 
 
 class SentRecord(NamedTuple):
-    """A message the provider says it has. ``status`` is our word; ``at`` is when it was created (aware UTC)."""
+    """A message the provider says it has. ``status`` is our word; ``at`` is when it was created (aware UTC); ``text``
+    the words the person got, empty when the provider no longer has them."""
 
     external_id: str
     status: str
     at: datetime
     fault: Fault | None
+    text: str = ""
 
 
 def header_of(headers: Mapping[str, str], name: str) -> str:

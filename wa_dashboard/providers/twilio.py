@@ -263,4 +263,5 @@ def _record(row: Any) -> SentRecord | None:
         return None
     failure = twilio_webhooks.failure(text_at(row, "error_code"), text_at(row, "error_message"), word)
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return SentRecord(sid, status, at.astimezone(UTC), failure if status == "failed" else None)
+    text = text_at(row, "body") or ""
+    return SentRecord(sid, status, at.astimezone(UTC), failure if status == "failed" else None, text)

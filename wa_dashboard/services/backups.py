@@ -1,125 +1,127 @@
-"""Copies of the database in one file, and putting one back: behind the restore fence, so that nothing is sent twice."""
+"""Copies of the whole database, and putting one back. What a restore then holds up is `fence`."""
 
-import hashlib
-import os
-import shutil
-import sqlite3
-import subprocess
-from datetime import timedelta
+import time
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import make_url, select
+from sqlalchemy import func, select
 
 from .. import db as database
+from .. import dumps
 from ..config import Settings
-from ..db import all_tenants, clock_of_database, db, end_read, give_up_read
-from ..domain.text import T
-from ..errors import Conflict, Invalid
-from ..models import Heartbeat
-from . import checkup, fence
+from ..db import all_tenants, db
+from ..dumps import DumpError
+from ..models import ProviderAccount
+from . import checkup, epoch, fence
 
-_ALIVE = timedelta(seconds=15)
+_DRAFT = ".partial"
 
 
-def backup(settings: Settings, target: Path) -> str:
-    """Write a consistent copy to ``target`` (0600), which must not exist; returns its SHA-256.
+def make(settings: Settings, file: Path) -> dict[str, Any]:
+    """Copy the database into ``file`` (0600, whole or not at all) with its checksum beside it, while all goes on.
 
-    SQLite by its online backup; PostgreSQL by ``pg_dump`` in its custom format. Raises Invalid when it cannot.
+    Raises DumpError; OSError when the file cannot be written.
     """
-    if target.exists():
-        raise Invalid(T("%(path)s exists already: choose another name.", path=str(target)), "file_exists")
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    source = settings.database_path
-    if source is not None:
-        with sqlite3.connect(source) as connection, sqlite3.connect(target) as copy:
-            connection.backup(copy)
-        connection.close()
-        copy.close()
-    else:
-        # Row security holds for the owner too: without being told to respect it, pg_dump refuses.
-        _run(settings, "pg_dump", "--format=custom", "--enable-row-security", f"--file={target}")
-    return _digest(target)
-
-
-def restore(settings: Settings, source: Path) -> dict[str, object]:
-    """Put ``source`` in the place of the database, and everything that waits in it behind the fence.
-
-    Raises Conflict while parts of the product run; Invalid when the file is none of ours, or of a newer schema.
-    """
-    if not source.is_file():
-        raise Invalid(T("%(path)s is not a file.", path=str(source)), "file_unreadable")
-    _refuse_while_running()
-    if settings.database_path is not None:
-        _restore_sqlite(settings.database_path, source)
-    else:
-        db.session.remove()
-        db.engine.dispose()
-        _run(settings, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(source))
     revision = database.schema_revision()
-    if revision is None or revision > checkup.newest_migration():
-        raise Invalid(T("The copy is of the schema %(revision)s, which this version does not know.",
-                        revision=str(revision)), "schema_unknown")  # fmt: skip
-    return {"schema": revision, "held": fence.put_up()}
-
-
-def _refuse_while_running() -> None:
+    if revision is None:
+        raise DumpError("There is no database yet: nothing to back up.")
+    if settings.database_path and file.exists() and file.samefile(settings.database_path):
+        raise DumpError(f"{file} is the database itself: name another file.")
+    if not file.parent.is_dir():
+        raise DumpError(f"{file.parent} is no folder.")
+    made_at = fence.note_backup()
+    draft = file.with_name(file.name + _DRAFT)
     try:
-        with all_tenants("a heartbeat is nobody's"):
-            last = db.session.scalar(select(Heartbeat.at).where(Heartbeat.name == "tick"))
-            running = last is not None and clock_of_database() - last < _ALIVE
-            end_read()
-    except Exception:  # noqa: BLE001 - a database without tables, or none at all: that is why one restores
-        give_up_read()
-        return
-    if running:
-        raise Conflict(T("Parts of the product are running: stop them, wait a quarter of a minute, and try again."),
-                       "still_running")  # fmt: skip
-
-
-def _restore_sqlite(place: Path, source: Path) -> None:
-    copy = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
-    try:
-        sound = copy.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        ours = copy.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()[0]
-    except sqlite3.DatabaseError:
-        sound, ours = False, 0
+        if settings.database_path is not None:
+            dumps.copy_sqlite(settings.database_path, draft)
+            dumps.revision_of_sqlite(draft)
+        else:
+            _dump_postgresql(settings, draft)
+        dumps.put_in_place(draft, file)
     finally:
-        copy.close()
-    if not sound or not ours:
-        raise Invalid(T("%(path)s is not a sound copy of a database of ours.", path=str(source)), "copy_unsound")
-    db.session.remove()
+        draft.unlink(missing_ok=True)
+    return {
+        "file": str(file.absolute()),
+        "bytes": file.stat().st_size,
+        "sha256": dumps.put_checksum(file),
+        "database": database.dialect_name(),
+        "schema": revision,
+        "made_at": made_at.isoformat(),
+    }
+
+
+def _dump_postgresql(settings: Settings, draft: Path) -> None:
+    version = database.server_version()
+    dumps.dump_postgresql(settings.database_url, draft, version)
+    with all_tenants("a backup has everybody's"):
+        senders = db.session.scalar(select(func.count()).select_from(ProviderAccount)) or 0
+        database.end_read()
+    if senders and not dumps.accounts_in_postgresql(draft, version):
+        raise DumpError(
+            "The dump has no rows of any organisation: a pooler between us and PostgreSQL keeps back what pg_dump says"
+            " of itself. Name the database's own address in DATABASE_URL for this command."
+        )
+
+
+def check(settings: Settings, file: Path) -> dict[str, Any]:
+    """Can ``file`` be put back into the database of the settings? Raises DumpError, else answers what it is."""
+    kind = dumps.kind_of(file)
+    wanted = "sqlite" if settings.database_path is not None else "postgresql"
+    if kind != wanted:
+        raise DumpError(f"{file} is of {kind}, and DATABASE_URL names {wanted}.")
+    verified = dumps.checked(file)
+    revision = dumps.revision_of_sqlite(file) if kind == "sqlite" else _check_postgresql(file)
+    newest = checkup.newest_migration()
+    if revision is None or revision > newest:
+        raise DumpError(
+            f"{file} has the schema {revision or 'of nothing'}, this version knows {newest}: upgrade first."
+        )
+    return {"file": str(file.absolute()), "database": kind, "schema": revision, "checksum": verified}
+
+
+def _check_postgresql(file: Path) -> str | None:
+    others = database.other_sessions()
+    if others:
+        raise DumpError(
+            f"{others} other connections use this database: stop web, workers and scheduler on every machine first."
+        )
+    revision, tables = dumps.look_into_postgresql(file, database.server_version())
+    strangers = sorted(name for name in database.our_tables() if name not in tables)
+    if strangers:
+        raise DumpError(
+            f"The database has tables that the backup does not know ({', '.join(strangers[:3])}): it is of an older"
+            " version. Restore into an empty database and name that in DATABASE_URL."
+        )
+    return revision
+
+
+def stage_sqlite(settings: Settings, file: Path) -> Path:
+    """A copy of ``file`` beside the database, not yet in its place. Raises DumpError."""
+    assert settings.database_path is not None  # noqa: S101 - asked for on SQLite only
+    staged = settings.database_path.with_name(f"{settings.database_path.name}.restoring")
+    dumps.copy_sqlite(file, staged)
+    return staged
+
+
+def load_postgresql(settings: Settings, file: Path) -> None:
+    """Put the dump into the database, whole or not at all. Raises DumpError."""
+    version = database.server_version()
     db.engine.dispose()
-    waiting = place.with_suffix(".restoring")
-    shutil.copyfile(source, waiting)
-    waiting.chmod(0o600)
-    for leftover in ("-wal", "-shm"):
-        Path(f"{place}{leftover}").unlink(missing_ok=True)
-    waiting.replace(place)
+    dumps.load_postgresql(settings.database_url, file, version)
 
 
-def _run(settings: Settings, program: str, *words: str) -> None:
-    """A PostgreSQL client program on the database; the password goes by the environment, not the command line."""
-    found = shutil.which(program)
-    if found is None:
-        raise Invalid(T("%(program)s is not on PATH: install PostgreSQL's client programs.", program=program),
-                      "program_missing")  # fmt: skip
-    url = make_url(settings.database_url)
-    parts = {"PGHOST": url.host or url.query.get("host"), "PGPORT": url.port, "PGUSER": url.username,
-             "PGPASSWORD": url.password, "PGDATABASE": url.database,
-             "PGOPTIONS": f"-c app.tenant={database.ALL_TENANTS}"}  # fmt: skip
-    env = {**os.environ, **{name: str(value) for name, value in parts.items() if value}}
-    target = [f"--dbname={url.database}"] if program == "pg_restore" else []
-    done = subprocess.run(  # noqa: S603 - a program of PATH, arguments as a list
-        [found, *words[:-1], *target, words[-1]], env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        detail = (done.stderr.strip().splitlines() or [""])[-1][:300]
-        raise Invalid(T("%(program)s failed: %(why)s", program=program, why=detail), "program_failed")
+def mark_restored() -> list[fence.Fence]:
+    """In the restored database, before anything runs on it: another name for it, and the fence."""
+    with all_tenants("a restore concerns everybody"), database.transaction():
+        epoch.renew()
+        return fence.put_up("restore")
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+def put_sqlite_in_place(settings: Settings, staged: Path) -> Path | None:
+    """Make the staged copy the database; where the one before is kept, None if there was none."""
+    assert settings.database_path is not None  # noqa: S101 - asked for on SQLite only
+    dumps.close_sqlite(staged)
+    folder = settings.data_dir / "backups"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    kept = folder / f"before-restore-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.db"
+    return kept if dumps.replace_sqlite(staged, settings.database_path, kept) else None

@@ -61,16 +61,6 @@ def examine(settings: Settings) -> list[Check]:
     return found
 
 
-def _fence(_: Settings) -> list[Check]:
-    counts = fence.held_counts()
-    up = {each.tenant_id for each in fence.fences()}
-    if not up:
-        return [Check("restore fence", True, "Nothing is held back after a restore.")]
-    held = ", ".join(f"{tenant_id}: {counts.get(tenant_id, 0)}" for tenant_id in sorted(up))
-    advice = "look with python3 app.py release --tenant T --dry-run, then release"
-    return [Check("restore fence", False, f"The database was restored; messages are held ({held}): {advice}.")]
-
-
 def _python(_: Settings) -> list[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
@@ -112,6 +102,22 @@ def _database(_: Settings) -> list[Check]:
     if gaps:
         checks.append(Check("tenant walls", False, f"PostgreSQL does not keep tenants apart: {'; '.join(gaps)}."))
     return checks
+
+
+def _fence(_: Settings) -> list[Check]:
+    """A line for each organiser whose messages wait since a restore."""
+    up = fence.state()
+    if not up:
+        return [Check("restore", True, "Nothing is held back after a restore.")]
+    return [
+        Check(
+            "restore",
+            False,
+            f"A backup was restored: {found.held} messages and {found.reminders} reminders of {found.tenant_id} wait."
+            f" python3 app.py release --tenant {found.tenant_id} --dry-run tells what is known of them.",
+        )
+        for found in up
+    ]
 
 
 def newest_migration() -> str:

@@ -1,275 +1,207 @@
-"""The restore fence: a restored database believes that what was sent since its backup still waits to be sent.
+"""The fence after a restore: what a backup says is still to be sent was perhaps sent since, so nothing of it leaves.
 
-A counter, the epoch, is kept in the database and outside it: in a file of the data folder, and in Redis. Whoever sends
-compares them when it starts and every half minute, and moves them on. A database that is behind was restored: all
-that waited in it is held until somebody who knows releases it (durability.md §3.18).
+Going up it holds every message that is not over, of every organiser, and makes the reminders wait. It comes down one
+organiser at a time (`release`). What is ordered after it went up goes out as always (durability.md §3.18).
 """
 
 import json
-import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import redis
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 
-from .. import clock, logs, queues
+from .. import clock, logs
 from ..bulk import among
-from ..db import all_tenants, clock_of_database, db, db_now, end_read, insert_rows, tenant_scope, transaction
-from ..domain.ids import new_id
+from ..db import all_tenants, db, db_now, end_read, tenant_scope, transaction, upsert
 from ..domain.statuses import Rank, Status
-from ..domain.text import T
-from ..errors import NotFound
-from ..models import Attempt, InstanceFact, Message, Outbox, Schedule, Tenant
-from . import accounts, audit, lifecycle
+from ..models import Attempt, Heartbeat, InstanceFact, Outbox, Schedule, Tenant
+from . import lifecycle
 
 log = logs.get(__name__)
 
-EVERY_S = 30.0
-HELD = ("queued", "claimed", "sending", "uncertain")
-_EPOCH, _FENCE = "epoch", "fence:"
+REASON = "restore"
+BACKED_UP = "backed_up_at"
+_FENCE = "fence:"
+_AT_ONCE = 500
+_LIVE_STATES = ("queued", "claimed", "sending", "uncertain")
 _QUIET = {"synchronize_session": False}
-_next = 0.0
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
 class Fence:
-    """``since``: when it went up; ``why``: ``restore`` (the command) or ``behind`` (found by the epoch)."""
+    """One organiser's. ``since``: when it went up; ``backup_at``: the last moment the restored rows know of, None if
+    they do not say. ``held`` messages and overdue ``reminders`` wait."""
 
     tenant_id: str
     since: datetime
-    why: str
+    backup_at: datetime | None
+    cause: str
+    held: int
+    reminders: int
 
 
-@dataclass(frozen=True)
-class Released:
-    """What a release does, or would do: messages to be sent, to be cleared up by receipts, too late, cancelled
-    because that was asked for, and reminders that are left out because they may have gone."""
+def put_up(cause: str) -> list[Fence]:
+    """Hold everything. ``cause``: ``restore``, or ``database_behind`` when we found out by ourselves.
 
-    queued: int
-    uncertain: int
-    expired: int
-    cancelled: int
-    reminders_missed: int
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
-
-
-# --- the epoch --------------------------------------------------------------------------------------------------
-
-
-def guard(*, now: bool = False) -> bool:
-    """Compare the database with what is known outside it, and move both on; returns whether a fence went up.
-
-    At most every half minute, unless ``now``. Raises what means that the database is away: then nothing may be sent.
+    One transaction, joined if one is open. Organisers for whom nothing waits get no fence.
     """
-    global _next
-    if not now and time.monotonic() < _next:
-        return False
-    outside = _outside()
-    with all_tenants("the installation is everybody's"), transaction():
-        name, count = _inside()
-        behind = outside.get(name, 0) - count
-        moved = max(count, outside.get(name, 0)) + 1
-        db.session.execute(
-            update(InstanceFact)
-            .where(InstanceFact.name == _EPOCH)
-            .values(value=json.dumps({"id": name, "count": moved})),
-            execution_options=_QUIET,
-        )
-        if behind > 0:
-            _put_up("behind")
-    _tell_outside(name, moved)
-    _next = time.monotonic() + EVERY_S
-    if behind > 0:
-        log.error("database_was_restored", behind=behind, advice="python3 app.py release --tenant T --dry-run")
-    return behind > 0
-
-
-def _inside() -> tuple[str, int]:
-    """The database's own epoch, locked; a new database gets one."""
-    fresh = {"name": _EPOCH, "value": json.dumps({"id": new_id("db"), "count": 0})}
-    insert_rows(InstanceFact, [fresh], once=["name"])
-    row = db.session.scalars(
-        select(InstanceFact).where(InstanceFact.name == _EPOCH).with_for_update(),
-        execution_options={"populate_existing": True},
-    ).one()
-    known = json.loads(row.value)
-    return str(known["id"]), int(known["count"])
-
-
-def _file() -> Path:
-    return accounts.settings().data_dir / "epoch.json"
-
-
-def _outside() -> dict[str, int]:
-    """The furthest epoch known outside, by database. What cannot be read says nothing."""
-    found: dict[str, int] = {}
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(_file().read_text(encoding="utf-8"))
-        found[str(known["id"])] = int(known["count"])
-    with suppress(redis.RedisError, OSError, ValueError):  # one that is away or was emptied forgets; the file does not
-        for raw, count in queues.client().hgetall("wa:epochs").items():
-            name = str(raw, "utf-8") if isinstance(raw, bytes) else raw
-            found[name] = max(found.get(name, 0), int(count))
+    with all_tenants("a restore concerns everybody"), transaction():
+        backup_at = _last_sign_of_life()
+        tenants = list(db.session.scalars(select(Tenant.id).order_by(Tenant.id)))
+        found = []
+        for tenant_id in tenants:
+            with tenant_scope(tenant_id):
+                held, reminders = _hold(tenant_id), _overdue(tenant_id, clock.now())
+                if held or reminders:
+                    found.append(Fence(tenant_id, clock.now(), backup_at, cause, held, reminders))
+        for fence in found:
+            _write(fence)
+    log.error(
+        "restore_fence_up",
+        cause=cause,
+        backup_at=backup_at and backup_at.isoformat(),
+        held=sum(fence.held for fence in found),
+        reminders=sum(fence.reminders for fence in found),
+        advice="nothing of it is sent: python3 app.py doctor names the organisers, release --tenant T lets one go",
+    )
     return found
 
 
-def _tell_outside(name: str, count: int) -> None:
-    """After the commit: what stands outside is never ahead of what the database has really reached."""
-    path = _file()
-    try:
-        waiting = path.with_suffix(f".{new_id('tmp')}")
-        waiting.write_text(json.dumps({"id": name, "count": count}), encoding="utf-8")
-        waiting.replace(path)
-    except OSError as error:
-        log.warning("epoch_not_written", error=type(error).__name__)
-    with suppress(redis.RedisError, OSError):
-        queues.client().hset("wa:epochs", name, str(count))
+def _last_sign_of_life() -> datetime | None:
+    """When the rows were last at work: the sweeps write it every few seconds, a backup before it begins."""
+    beat = db.session.scalar(select(Heartbeat.at).where(Heartbeat.name == "tick"))
+    return max(filter(None, (beat, last_backup())), default=None)
 
 
-# --- up and down ------------------------------------------------------------------------------------------------
-
-
-def put_up(why: str = "restore") -> int:
-    """Hold everything that waits, of everybody; returns how many messages."""
-    with all_tenants("a restored database is everybody's"), transaction():
-        return _put_up(why)
-
-
-def _put_up(why: str) -> int:
-    since = json.dumps({"since": clock_of_database().isoformat(), "why": why})
-    for tenant_id in db.session.scalars(select(Tenant.id)).all():
-        insert_rows(InstanceFact, [{"name": f"{_FENCE}{tenant_id}", "value": since}], once=["name"])
-    held = db.session.scalars(
-        update(Outbox)
-        .where(Outbox.state.in_(HELD))
-        .values(state="held", lease_token=None, lease_until=None)
-        .returning(Outbox.message_id),
-        execution_options=_QUIET,
-    ).all()
-    db.session.execute(
-        update(Message)
-        .where(among(Message.id, held), Message.status == Status.QUEUED)
-        .values(reason="restore", next_at=None, updated_at=clock.now()),
-        execution_options=_QUIET,
-    )
-    return len(held)
-
-
-def fences() -> list[Fence]:
-    """Whose messages are held."""
+def _hold(tenant_id: str) -> int:
     rows = db.session.execute(
-        select(InstanceFact.name, InstanceFact.value).where(InstanceFact.name.startswith(_FENCE))
+        select(Outbox.message_id, Outbox.state)
+        .where(Outbox.tenant_id == tenant_id, Outbox.state.in_(_LIVE_STATES))
+        .order_by(Outbox.message_id)
+        .with_for_update()
     ).all()
-    found = [(row.name.removeprefix(_FENCE), json.loads(row.value)) for row in rows]
-    return [Fence(tenant_id, datetime.fromisoformat(said["since"]), said["why"]) for tenant_id, said in found]
+    for chunk in in_chunks(rows):
+        ids = [row.message_id for row in chunk]
+        _close_attempts([row.message_id for row in chunk if row.state == "sending"])
+        hold(tenant_id, ids, [row.message_id for row in chunk if row.state in ("sending", "uncertain")])
+    return len(rows)
 
 
-def is_up(tenant_id: str) -> bool:
-    """Are this organisation's messages held? Its reminders wait too then."""
-    return db.session.scalar(select(InstanceFact.name).where(InstanceFact.name == f"{_FENCE}{tenant_id}")) is not None
+def hold(tenant_id: str, message_ids: Sequence[str], in_doubt: Sequence[str] = ()) -> None:
+    """These outbox rows of the tenant in scope wait for the operator. ``in_doubt``: an attempt of theirs had begun."""
+    db.session.execute(
+        update(Outbox)
+        .where(among(Outbox.message_id, message_ids))
+        .values(
+            state="held",
+            lease_token=None,
+            lease_until=None,
+            asked_at=None,
+            uncertain_since=case(
+                (among(Outbox.message_id, in_doubt), func.coalesce(Outbox.uncertain_since, db_now())), else_=None
+            ),
+        ),
+        execution_options=_QUIET,
+    )
+    lifecycle.move(tenant_id, in_doubt, Status.QUEUED, "restored", reason=REASON, next_at=None)
+    plain = sorted(set(message_ids) - set(in_doubt))
+    lifecycle.annotate(plain, reason=REASON, reason_detail={}, next_at=None)
+    lifecycle.tell(tenant_id, plain, "restored")
 
 
-def release(tenant: Tenant, *, dry_run: bool = False, discard: bool = False, actor: str = "command") -> Released:
-    """Let what is held go: what was never tried is sent, what was tried is in doubt (receipts or patience decide),
-    what is too late expires; reminders due before the fence went up are left out, since they may have gone.
-
-    ``discard``: cancel what was never tried instead of sending it. Raises NotFound without a fence.
-    """
-    with tenant_scope(tenant.id), transaction():
-        up = next((fence for fence in fences() if fence.tenant_id == tenant.id), None)
-        if up is None:
-            raise NotFound(T("Nothing of this organisation is held back."), "no_fence")
-        rows = _held(tenant)
-        late = {row.message_id for row in rows if row.expires_at is not None and row.expires_at <= clock_of_database()}
-        tried = {row.message_id for row in rows if row.attempt_no > 0 and _may_have_left(row)}
-        free = [row.message_id for row in rows if row.message_id not in late | tried]
-        result = Released(
-            0 if discard else len(free), len(tried), len(late - tried), len(free) if discard else 0, _due(tenant, up)
+def _close_attempts(message_ids: Sequence[str]) -> None:
+    """What was on the wire when the backup was made: nobody is left to hear the answer."""
+    if message_ids:
+        db.session.execute(
+            update(Attempt)
+            .where(among(Attempt.message_id, message_ids), Attempt.rank == Rank.INFLIGHT)
+            .values(rank=int(Rank.AMBIGUOUS), outcome="ambiguous", error_code=REASON, ended_at=clock.now()),
+            execution_options=_QUIET,
         )
-        if not dry_run:
-            _let_go(tenant, free, tried, late - tried, discard=discard)
-            _leave_out(tenant, up)
-            db.session.execute(delete(InstanceFact).where(InstanceFact.name == f"{_FENCE}{tenant.id}"))
-            audit.record(tenant.id, actor, "restore.released", tenant.id, **result.as_dict())
-            for account_id in {row.account_id for row in rows if row.account_id}:
-                queues.wake_lane(account_id)
-    return result
 
 
-def _held(tenant: Tenant) -> list[Outbox]:
-    wanted = select(Outbox).where(Outbox.tenant_id == tenant.id, Outbox.state == "held").order_by(Outbox.message_id)
-    return list(db.session.scalars(wanted.with_for_update(), execution_options={"populate_existing": True}))
+def in_chunks(things: Sequence[Thing]) -> Iterator[Sequence[Thing]]:
+    """The things, so many at once as one statement takes."""
+    for start in range(0, len(things), _AT_ONCE):
+        yield things[start : start + _AT_ONCE]
 
 
-def _may_have_left(row: Outbox) -> bool:
-    """The last attempt the backup knew of was under way, or in doubt already."""
-    rank = db.session.scalar(
-        select(Attempt.rank).where(Attempt.message_id == row.message_id, Attempt.attempt_no == row.attempt_no)
-    )
-    return rank in (Rank.INFLIGHT, Rank.AMBIGUOUS)
+def _overdue(tenant_id: str, until: datetime) -> int:
+    overdue = (Schedule.tenant_id == tenant_id, Schedule.status == "pending", Schedule.send_at <= until)
+    return db.session.scalar(select(func.count()).select_from(Schedule).where(*overdue)) or 0
 
 
-def _let_go(tenant: Tenant, free: list[str], tried: set[str], late: set[str], *, discard: bool) -> None:
-    if discard:
-        cancelled = lifecycle.move(tenant.id, free, Status.CANCELLED, "cancelled", reason="restore", next_at=None)
-        lifecycle.drop_from_outbox(cancelled)
-    else:
-        _set_state(free, state="queued", next_at=db_now())
-        # It may have gone between the backup and the restore: whoever asks later should know.
-        lifecycle.annotate(free, reason=None, possible_duplicate=True)
-        lifecycle.tell(tenant.id, free, "restore_released")
-    _set_state(list(tried), state="uncertain", uncertain_since=db_now(), next_at=db_now())
-    db.session.execute(
-        update(Attempt)
-        .where(among(Attempt.message_id, tried), Attempt.rank == Rank.INFLIGHT)
-        .values(rank=int(Rank.AMBIGUOUS), outcome="ambiguous", error_code="restored", ended_at=clock.now()),
-        execution_options=_QUIET,
-    )
-    lifecycle.move(tenant.id, list(tried), Status.UNCERTAIN, "uncertain", reason="no_answer")
-    expired = lifecycle.move(tenant.id, list(late), Status.EXPIRED, "expired", reason="too_late", next_at=None)
-    lifecycle.drop_from_outbox(expired)
+# --- what is known of it ----------------------------------------------------------------------------------------
 
 
-def _set_state(message_ids: list[str], **values: Any) -> None:
-    db.session.execute(
-        update(Outbox).where(among(Outbox.message_id, message_ids), Outbox.state == "held").values(**values),
-        execution_options=_QUIET,
+def _write(fence: Fence) -> None:
+    told = {
+        "since": fence.since.isoformat(),
+        "backup_at": fence.backup_at.isoformat() if fence.backup_at else None,
+        "cause": fence.cause,
+    }
+    upsert(
+        InstanceFact, {"name": f"{_FENCE}{fence.tenant_id}", "value": json.dumps(told)}, key=["name"], update=["value"]
     )
 
 
-def _overdue(tenant: Tenant, fence: Fence) -> Any:
-    return (
-        Schedule.tenant_id == tenant.id,
-        Schedule.status == "pending",
-        Schedule.send_at <= fence.since,
-    )
+def fenced() -> list[str]:
+    """The organisers whose fence is up: their reminders wait."""
+    names = db.session.scalars(select(InstanceFact.name).where(InstanceFact.name.startswith(_FENCE)))
+    return sorted(name.removeprefix(_FENCE) for name in names)
 
 
-def _due(tenant: Tenant, fence: Fence) -> int:
-    return db.session.scalar(select(func.count()).select_from(Schedule).where(*_overdue(tenant, fence))) or 0
-
-
-def _leave_out(tenant: Tenant, fence: Fence) -> None:
-    db.session.execute(
-        update(Schedule)
-        .where(*_overdue(tenant, fence))
-        .values(status="missed", reason="restore", updated_at=clock.now()),
-        execution_options=_QUIET,
-    )
-
-
-def held_counts() -> Mapping[str, int]:
-    """How many messages are held, by organisation."""
-    with all_tenants("the doctor looks at everybody"):
-        rows = db.session.execute(
-            select(Outbox.tenant_id, func.count()).where(Outbox.state == "held").group_by(Outbox.tenant_id)
-        ).all()
+def state() -> list[Fence]:
+    """Every fence that is up, with what waits behind it. Empty: nothing is held."""
+    with all_tenants("fences are the operator's"):
+        tenants = fenced()
         end_read()
-    return {row[0]: row[1] for row in rows}
+    found = []
+    for tenant_id in tenants:
+        with tenant_scope(tenant_id):
+            found.append(of(tenant_id))
+            end_read()
+    return [fence for fence in found if fence is not None]
+
+
+def of(tenant_id: str) -> Fence | None:
+    """The fence of the tenant in scope, None when none is up."""
+    told = db.session.scalar(select(InstanceFact.value).where(InstanceFact.name == f"{_FENCE}{tenant_id}"))
+    if told is None:
+        return None
+    facts = json.loads(told)
+    since = datetime.fromisoformat(facts["since"])
+    backup_at = datetime.fromisoformat(facts["backup_at"]) if facts["backup_at"] else None
+    return Fence(tenant_id, since, backup_at, facts["cause"], waiting(tenant_id), _overdue(tenant_id, since))
+
+
+def waiting(tenant_id: str, live: bool | None = None) -> int:
+    """How many messages of the tenant in scope are held, in one mode or (None) in both."""
+    held = [Outbox.tenant_id == tenant_id, Outbox.state == "held"]
+    if live is not None:
+        held.append(Outbox.live == live)
+    return db.session.scalar(select(func.count()).select_from(Outbox).where(*held)) or 0
+
+
+def take_down(tenant_id: str) -> None:
+    """All of the tenant in scope is let go: its reminders go on. In a transaction."""
+    db.session.execute(
+        delete(InstanceFact).where(InstanceFact.name == f"{_FENCE}{tenant_id}"), execution_options=_QUIET
+    )
+
+
+def note_backup() -> datetime:
+    """Write down when a backup begins, so that its restore knows; returns that moment."""
+    now = clock.now()
+    with all_tenants("a backup is the operator's"), transaction():
+        upsert(InstanceFact, {"name": BACKED_UP, "value": now.isoformat()}, key=["name"], update=["value"])
+    return now
+
+
+def last_backup() -> datetime | None:
+    """When a backup last began, None if never."""
+    told = db.session.scalar(select(InstanceFact.value).where(InstanceFact.name == BACKED_UP))
+    return datetime.fromisoformat(told) if told else None

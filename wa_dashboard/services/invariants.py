@@ -64,7 +64,7 @@ def _queued_but_sent() -> Select[Any]:
         select(Outbox.message_id)
         .join(Attempt, Attempt.message_id == Outbox.message_id)
         .where(
-            Outbox.state.in_(("queued", "claimed")),
+            Outbox.state.in_(("queued", "claimed", "held")),
             Attempt.rank.in_((Rank.INFLIGHT, Rank.ACCEPTED, Rank.SENT, Rank.DELIVERED, Rank.READ)),
         )
     )

@@ -21,7 +21,10 @@ from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
 from . import evidence, problems
 
-_NOT_LEFT = ("queued", "claimed", "held")
+
+def _has_not_left(row: Any) -> bool:
+    """Nothing of it is under way or in doubt; a row that is held may be either."""
+    return row.state in ("queued", "claimed") or (row.state == "held" and row.uncertain_since is None)
 
 
 def tell(
@@ -165,15 +168,15 @@ def cancel_waiting(
     else:
         which.append(Outbox.message_id.in_(message_ids))
     rows = db.session.execute(
-        select(Outbox.message_id, Outbox.state, Outbox.attempt_no)
+        select(Outbox.message_id, Outbox.state, Outbox.uncertain_since)
         .where(*which)
         .order_by(Outbox.message_id)
         .with_for_update()
     ).all()
-    waiting = [row.message_id for row in rows if row.state in _NOT_LEFT]
+    waiting = [row.message_id for row in rows if _has_not_left(row)]
     stopped = move(tenant_id, waiting, Status.CANCELLED, "cancelled", reason=reason, next_at=None)
     drop_from_outbox(stopped)
-    annotate([row.message_id for row in rows if row.state not in _NOT_LEFT], cancel_requested=True)
+    annotate([row.message_id for row in rows if not _has_not_left(row)], cancel_requested=True)
     return len(stopped)
 
 

@@ -83,14 +83,14 @@ class RejectedTemplate:
 @dataclass(frozen=True)
 class Needs:
     """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` (open
-    problems) and ``unreadable`` are counts; ``restored``: messages are held back after a restore."""
+    problems), ``unreadable`` and ``held`` (since a restore) are counts."""
 
     senders: list[AccountHealth]
     templates: list[RejectedTemplate]
     stuck: int
     silent: list[AccountHealth]
     unreadable: int
-    restored: bool
+    held: int = 0
 
 
 def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs:
@@ -106,7 +106,7 @@ def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs
         problems.count(tenant, live),
         [each for each in senders if each.state not in (*STOPPED, "disabled") and _is_silent(each)],
         unreadable or 0,
-        fence.is_up(tenant.id),
+        fence.waiting(tenant.id, live),
     )
 
 

@@ -210,9 +210,10 @@ def _clamp(pace: Pace) -> int:
     """A clock that jumped back leaves leases and waits in a far future: nothing of ours ever waits so long."""
     with all_tenants("the reaper serves everybody"):
         longest_wait = max(pace.cap, _LONGEST_WAIT_S)
+        waits = ("queued", "uncertain")
         absurd = or_(
             Outbox.lease_until > db_now(pace.lease * 2),
-            (Outbox.state == "queued") & (Outbox.next_at > db_now(longest_wait)),
+            Outbox.state.in_(waits) & (Outbox.next_at > db_now(longest_wait)),
         )
         if not _any(absurd):
             return 0
@@ -226,7 +227,7 @@ def _clamp(pace: Pace) -> int:
             )
             db.session.execute(
                 update(Outbox)
-                .where(Outbox.message_id.in_(ids), Outbox.state == "queued", Outbox.next_at > db_now(longest_wait))
+                .where(Outbox.message_id.in_(ids), Outbox.state.in_(waits), Outbox.next_at > db_now(longest_wait))
                 .values(next_at=db_now()),
                 execution_options={"synchronize_session": False},
             )

@@ -7,12 +7,13 @@ from datetime import datetime, time, timedelta
 from sqlalchemy import or_, select
 
 from .. import clock, failpoints, logs
+from ..bulk import among
 from ..db import all_tenants, db, end_read, is_unavailable, savepoint, tenant_scope, transaction
 from ..domain.orders import OrderEvent
 from ..domain.statuses import MessageType
 from ..domain.timing import is_open, out_of_quiet_hours, zone_of
 from ..errors import WaError
-from ..models import Contact, Event, Schedule, Template, Tenant
+from ..models import Contact, Event, Outbox, Schedule, Template, Tenant
 from . import fence, sending
 from .planning import MIN_LEAD
 
@@ -34,8 +35,8 @@ def release_due() -> int:
         due = (
             Schedule.status == "pending",
             Schedule.send_at <= now,
-            Schedule.tenant_id.not_in([up.tenant_id for up in fence.fences()]),
             or_(Schedule.reason.is_(None), Schedule.updated_at <= now - AGAIN),
+            Schedule.tenant_id.not_in(fence.fenced()),
         )
         nothing = db.session.scalar(select(Schedule.id).where(*due).limit(1)) is None
         end_read()
@@ -54,6 +55,30 @@ def release_due() -> int:
                     _release(row, now)
             failpoints.hit("F12")
         return len(rows)
+
+
+def hold_overdue(tenant: Tenant, until: datetime) -> int:
+    """Make messages of the reminders due by ``until`` that nobody has released, held for the operator, since they may
+    have been sent before a backup was restored. In the tenant's scope; returns how many schedules were dealt with."""
+    due = (Schedule.tenant_id == tenant.id, Schedule.status == "pending", Schedule.send_at <= until)
+    dealt = 0
+    while True:
+        with transaction():
+            now = clock.now()
+            again = or_(Schedule.updated_at < until, Schedule.reason.is_(None))
+            wanted = select(Schedule).where(*due, again).order_by(Schedule.send_at, Schedule.id).limit(BATCH)
+            rows = db.session.scalars(wanted.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                _release(row, now)
+            made = [row.message_id for row in rows if row.message_id and row.status == "dispatched"]
+            fence.hold(tenant.id, _in_outbox(made))
+        dealt += len(rows)
+        if len(rows) < BATCH:
+            return dealt
+
+
+def _in_outbox(message_ids: Sequence[str]) -> list[str]:
+    return list(db.session.scalars(select(Outbox.message_id).where(among(Outbox.message_id, message_ids))))
 
 
 def release_test(tenant: Tenant, until: datetime) -> int:

@@ -187,7 +187,14 @@ def steps_of(first: Started, *, test_mode: bool) -> list[Step]:
 
 def items_of(found: Needs) -> list[Item]:
     """A sentence and a link for each thing that needs a person."""
-    items = [
+    items = []
+    if found.held:
+        text = T(
+            "A backup was restored. Messages that wait until it is clear what had been sent: %(count)s.",
+            count=found.held,
+        )
+        items.append(Item(text, url_for("web.messages", status="queued"), T("Look at them"), "bad"))
+    items += [
         Item(
             T("The sender “%(label)s” has stopped. %(why)s", label=each.account.label, why=each.sentence or each.word),
             url_for("web.senders", _anchor=each.account.id),
@@ -204,10 +211,6 @@ def items_of(found: Needs) -> list[Item]:
     if found.stuck:
         one, more = T("1 message did not arrive."), T("Messages that did not arrive: %(count)s.", count=found.stuck)
         items.append(Item(one if found.stuck == 1 else more, url_for("web.problem_groups"), T("Look at them"), "bad"))
-    if found.restored:
-        text = T("The database was restored. Messages from before then wait, so that nobody gets one twice; "
-                 "whoever runs the server can let them go.")  # fmt: skip
-        items.append(Item(text, url_for("web.messages", status="queued"), T("Look at them"), "bad"))
     items += [
         Item(T("“%(label)s” sends, but no receipts come back. Check the webhook address at the provider.",
                label=each.account.label),

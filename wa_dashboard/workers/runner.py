@@ -20,7 +20,7 @@ from rq_scheduler import Scheduler
 from .. import clock, logs, queues
 from ..config import Settings
 from ..db import db, give_up_read, is_unavailable
-from ..services import checkup, fence
+from ..services import checkup, epoch
 from . import jobs, stop, tick
 
 log = logs.get(__name__)
@@ -81,7 +81,7 @@ def _look_at_the_fence(app: Flask, stopping: list[int]) -> bool:
     with app.app_context():
         while not stopping:
             try:
-                fence.guard(now=True)
+                epoch.check_in()
                 return True
             except Exception as error:
                 give_up_read()

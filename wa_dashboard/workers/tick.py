@@ -12,8 +12,8 @@ from ..models import Heartbeat
 from ..services import (
     aftermath,
     engine,
+    epoch,
     failover,
-    fence,
     idempotency,
     introductions,
     lookup,
@@ -29,6 +29,7 @@ log = logs.get(__name__)
 
 _CHORES_EVERY_S = 5.0
 _PURGE_EVERY_S = 600.0
+_EPOCH_EVERY_S = 10.0
 _last: dict[str, float] = {}
 
 
@@ -40,7 +41,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
     """
     pace: Pace = current_app.extensions["wa_pace"]
     sweeps: list[tuple[str, Callable[[], object]]] = [
-        ("fence", fence.guard),
+        *([("epoch", epoch.check_in)] if _every("epoch", _EPOCH_EVERY_S) else []),
         ("left_behind", lambda: aftermath.clear_up(pace)),
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
