@@ -18,6 +18,7 @@ from ..domain.phone import Phone
 from ..domain.statuses import Purpose
 from ..domain.text import T
 from ..errors import Conflict, Finding, Invalid, WaError
+from ..logs import mask_text
 from ..models import Contact, Message, Problem, ProviderAccount
 from . import accounts, audit, consent_log, contacts, lifecycle, messages, problems, requeueing, standby
 from .requeueing import Asker
@@ -70,7 +71,8 @@ def retry(who: Asker, which: Which, *, account_id: str | None = None) -> Decided
 
 def close(who: Asker, which: Which, note: str = "") -> Decided:
     """Into the archive: nobody needs to look at them any more, and ``note`` says why. Raises NotFound."""
-    values = {"closed_at": clock.now(), "closed_by": who.actor[:60], "closed_note": note.strip()[:NOTE_MAX] or None}
+    said = mask_text(note.strip())[:NOTE_MAX] or None  # lines outlive the person's erasure
+    values = {"closed_at": clock.now(), "closed_by": who.actor[:60], "closed_note": said}
     return _mark(who, which, "closed", Problem.closed_at.is_(None), values, note=bool(note.strip()))
 
 

@@ -97,6 +97,11 @@ def _refused(message: Message, through: ProviderAccount | None, approved: Set[tu
         return _no_way(message, through, approved)
     if message.account_id is None:
         return Conflict(T("No WhatsApp sender is connected."), "state_conflict")
+    own = db.session.execute(
+        select(ProviderAccount.label, ProviderAccount.status).where(ProviderAccount.id == message.account_id)
+    ).one()
+    if own.status == "disabled":  # nothing leaves through it: the message would wait for ever
+        return Conflict(T("%(label)s is switched off.", label=own.label), "state_conflict")
     return None
 
 
@@ -145,6 +150,9 @@ def _move(
         next_at=None,
         possible_duplicate=doubtful,
         expires_at=clock.in_seconds(life),
+        rank=0,  # what the earlier tries proved must not hide what the next one does
+        failed_at=None,
+        cancel_requested=False,
         error_code=None,
         error_class=None,
         error_detail=None,
