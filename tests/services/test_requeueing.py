@@ -4,10 +4,13 @@ import pytest
 from sqlalchemy import select
 
 from tests import factories
-from tests.services.health_world import far, message_of, outbox_of, settle
+from tests.services.health_world import approve, far, message_of, outbox_of, settle
 from wa_dashboard import clock
 from wa_dashboard.db import db, insert_rows, tenant_scope, transaction
-from wa_dashboard.domain.statuses import Rank
+from wa_dashboard.domain.causes import advice_when_stuck
+from wa_dashboard.domain.failures import explain
+from wa_dashboard.domain.statuses import Rank, Status
+from wa_dashboard.domain.story import sentence
 from wa_dashboard.errors import Conflict
 from wa_dashboard.models import Attempt, ProviderAccount
 from wa_dashboard.providers.base import Outcome
@@ -78,3 +81,28 @@ def test_numbers_in_a_note_are_masked(tenant, failed):
 
     assert "told her" in note
     assert "722123456" not in note
+
+
+def test_what_may_have_arrived_goes_another_way_only_on_purpose(tenant):
+    template = factories.make_template(tenant)
+    (message_id,) = settle(tenant, template, [Outcome("ambiguous", "ambiguous", "no_answer", "")])
+    other = factories.make_account(tenant.tenant, "twilio")
+    approve(tenant, template, other)
+    with tenant_scope(tenant.id), transaction():
+        lifecycle.move(tenant.id, [message_id], Status.UNCONFIRMED, "unconfirmed", reason="no_receipt")
+        lifecycle.drop_from_outbox([message_id])
+
+    with tenant_scope(tenant.id):
+        refused = deciding.retry(Somebody(tenant), Which(False, [message_id]), account_id=other.id)
+        assert isinstance(refused.refused[message_id], Conflict)
+        assert message_of(message_id).status == "unconfirmed"
+        sure = deciding.retry(Somebody(tenant), Which(False, [message_id]), account_id=other.id, confirmed=True)
+
+    assert sure.done == [message_id]
+    assert message_of(message_id).possible_duplicate is True
+
+
+def test_what_is_stuck_is_not_said_to_go_by_itself():
+    assert "by itself" in explain("network", "network").advice
+    assert "by itself" not in advice_when_stuck("network", "network")
+    assert "by itself" not in sentence("dead_letter", {"error_class": "transient", "error_code": "http_503"})

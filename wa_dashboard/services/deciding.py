@@ -53,12 +53,16 @@ class Decided:
         return len(self.done) + len(self.unchanged) + len(self.refused)
 
 
-def retry(who: Asker, which: Which, *, account_id: str | None = None) -> Decided:
-    """Send them once more, through ``account_id`` if one is named. Raises NotFound for ids or an account not theirs."""
+def retry(who: Asker, which: Which, *, account_id: str | None = None, confirmed: bool = False) -> Decided:
+    """Send them once more, through ``account_id`` if one is named; ``confirmed``: see `requeue`.
+
+    Raises NotFound for ids or an account not theirs.
+    """
     through = accounts.find_account(account_id, live=which.live) if account_id else None
 
     def again(ids: list[str], decided: Decided) -> None:
-        for message_id, refusal in requeueing.requeue(who, ids, through=through, live=which.live).items():
+        answers = requeueing.requeue(who, ids, through=through, confirmed=confirmed, live=which.live)
+        for message_id, refusal in answers.items():
             if refusal is None:
                 decided.done.append(message_id)
             elif isinstance(refusal, Conflict) and _has_moved_on(message_id):
