@@ -13,7 +13,7 @@ from wa_dashboard.db import db, db_now, insert_rows, tenant_scope, transaction
 from wa_dashboard.domain.phone import to_e164
 from wa_dashboard.domain.statuses import Rank
 from wa_dashboard.models import Attempt, AuditEntry, ConsentEvent, Message, MessageEvent, OptIn
-from wa_dashboard.services import consent_log, contacts, invariants, lifecycle
+from wa_dashboard.services import consent_log, contacts, invariants, lifecycle, problems
 
 
 class World:
@@ -97,6 +97,15 @@ def lowered(world: World) -> None:
     world.attempt(message, 1, Rank.DELIVERED)
 
 
+def unseen(world: World) -> None:
+    world.message("failed")
+
+
+def problem_of_the_well(world: World) -> None:
+    message = world.message("skipped")
+    problems.raise_for(world.tenant.id, [message.id])
+
+
 BROKEN: dict[str, Callable[[World], None]] = {
     "attempts are numbered 1..n without a gap": gap,
     "at most one attempt of a message is in flight": two_in_flight,
@@ -108,6 +117,8 @@ BROKEN: dict[str, Callable[[World], None]] = {
     "every message has a story": silent,
     "delivered means that an attempt was delivered": unproven,
     "a message says the best its attempts prove": lowered,
+    "what ended badly is a problem": unseen,
+    "a problem is of a message that ended badly": problem_of_the_well,
 }
 
 

@@ -44,9 +44,10 @@ class WhichBody(ApiModel):
 
 
 class RetryBody(WhichBody):
-    """``account``: through which sender instead of the message's own."""
+    """``account``: through which sender instead of the message's own; ``confirmed``: it may then come twice."""
 
     account: Reference | None = None
+    confirmed: bool = False
 
 
 class CloseBody(WhichBody):
@@ -56,9 +57,10 @@ class CloseBody(WhichBody):
 
 
 class OneBody(ApiModel):
-    """``account``: through which sender instead of the message's own."""
+    """``account``: through which sender instead of the message's own; ``confirmed``: it may then come twice."""
 
     account: Reference | None = None
+    confirmed: bool = False
 
 
 def _wrong(pointer: str, code: str, detail: T) -> Invalid:
@@ -98,7 +100,9 @@ def index() -> Response:
 def retry() -> Response:
     """Send them once more, also through another account. What has moved on is left alone and said."""
     asked = parse(RetryBody, body())
-    return answer(_decided(deciding.retry(caller(), asked.which(), account_id=asked.account)))
+    return answer(
+        _decided(deciding.retry(caller(), asked.which(), account_id=asked.account, confirmed=asked.confirmed))
+    )
 
 
 @blueprint.post("/problems/<tenant_id>/close")
@@ -125,7 +129,7 @@ def reopen() -> Response:
 def retry_one(message_id: str) -> Response:
     """One message that did not arrive goes into the queue again. 409 when it has moved on, 422 when it may not."""
     asked = parse(OneBody, body())
-    by_hand.send_again(caller(), message_id, account_id=asked.account, live=caller().live)
+    by_hand.send_again(caller(), message_id, account_id=asked.account, confirmed=asked.confirmed, live=caller().live)
     return answer(item_of(messages.find(caller().tenant, message_id, live=caller().live)))
 
 

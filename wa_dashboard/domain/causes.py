@@ -108,3 +108,9 @@ def cause_of(status: str, error_class: str | None, code: str | None) -> str:
 def about(cause: str) -> Cause:
     """The words of a cause; those of an unknown key are the ones of ``other``."""
     return CAUSES.get(cause) or CAUSES["other"]
+
+
+def advice_when_stuck(error_class: str | None, code: str | None) -> T:
+    """What to do about a message whose tries ran out: what mended itself while it was tried does so no longer."""
+    cause = cause_of(Status.DEAD_LETTER, error_class, code)
+    return about(cause).todo if cause == "tries_exhausted" else explain(error_class, code).advice

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .causes import advice_when_stuck
 from .consent import skip_sentence
 from .failures import explain
 from .text import T
@@ -138,8 +139,9 @@ def _retrying(detail: Mapping[str, Any]) -> T:
 
 
 def _dead(detail: Mapping[str, Any]) -> T:
-    found = explain(detail.get("error_class") or detail.get("reason"), detail.get("error_code"))
-    return T("Stuck: we stopped trying. %(why)s %(advice)s", why=found.reason, advice=found.advice)
+    said = detail.get("error_class") or detail.get("reason"), detail.get("error_code")
+    advice = advice_when_stuck(*said)
+    return T("Stuck: we stopped trying. %(why)s %(advice)s", why=explain(*said).reason, advice=advice)
 
 
 def _sent_again(detail: Mapping[str, Any]) -> T:

@@ -76,14 +76,21 @@ def _template(tenant: Tenant, language: str) -> templates.Choice:
     return templates.choose(tenant, MessageType.ORDER_CONFIRM, tenant.live, ids, name=None, languages=wanted)
 
 
-def send_again(who: Asker, message_id: str, *, account_id: str | None = None, live: bool | None = None) -> Message:
+def send_again(
+    who: Asker,
+    message_id: str,
+    *,
+    account_id: str | None = None,
+    confirmed: bool = False,
+    live: bool | None = None,
+) -> Message:
     """Put one message that did not arrive back into the queue, through another account if one is named.
 
     Raises NotFound; Conflict when it is not over or has arrived; Invalid (the reason's code) when the person may
     not be written to any more, or the account may not send the template. See `requeueing.requeue`.
     """
     through = accounts.find_account(account_id, live=live) if account_id else None
-    refusal = requeue(who, [message_id], through=through, live=live)[message_id]
+    refusal = requeue(who, [message_id], through=through, confirmed=confirmed, live=live)[message_id]
     if refusal is not None:
         raise refusal
     return messages.find(who.tenant, message_id).message

@@ -18,6 +18,7 @@ from ..domain.phone import Phone
 from ..domain.statuses import Purpose
 from ..domain.text import T
 from ..errors import Conflict, Finding, Invalid, WaError
+from ..logs import mask_text
 from ..models import Contact, Message, Problem, ProviderAccount
 from . import accounts, audit, consent_log, contacts, lifecycle, messages, problems, requeueing, standby
 from .requeueing import Asker
@@ -52,12 +53,16 @@ class Decided:
         return len(self.done) + len(self.unchanged) + len(self.refused)
 
 
-def retry(who: Asker, which: Which, *, account_id: str | None = None) -> Decided:
-    """Send them once more, through ``account_id`` if one is named. Raises NotFound for ids or an account not theirs."""
+def retry(who: Asker, which: Which, *, account_id: str | None = None, confirmed: bool = False) -> Decided:
+    """Send them once more, through ``account_id`` if one is named; ``confirmed``: see `requeue`.
+
+    Raises NotFound for ids or an account not theirs.
+    """
     through = accounts.find_account(account_id, live=which.live) if account_id else None
 
     def again(ids: list[str], decided: Decided) -> None:
-        for message_id, refusal in requeueing.requeue(who, ids, through=through, live=which.live).items():
+        answers = requeueing.requeue(who, ids, through=through, confirmed=confirmed, live=which.live)
+        for message_id, refusal in answers.items():
             if refusal is None:
                 decided.done.append(message_id)
             elif isinstance(refusal, Conflict) and _has_moved_on(message_id):
@@ -70,7 +75,8 @@ def retry(who: Asker, which: Which, *, account_id: str | None = None) -> Decided
 
 def close(who: Asker, which: Which, note: str = "") -> Decided:
     """Into the archive: nobody needs to look at them any more, and ``note`` says why. Raises NotFound."""
-    values = {"closed_at": clock.now(), "closed_by": who.actor[:60], "closed_note": note.strip()[:NOTE_MAX] or None}
+    said = mask_text(note.strip())[:NOTE_MAX] or None  # lines outlive the person's erasure
+    values = {"closed_at": clock.now(), "closed_by": who.actor[:60], "closed_note": said}
     return _mark(who, which, "closed", Problem.closed_at.is_(None), values, note=bool(note.strip()))
 
 

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from ..db import all_tenants, db, db_now, end_read, tenant_scope
+from ..domain.causes import ENDED_BADLY
 from ..domain.statuses import WAITING, Rank, Status
-from ..models import Attempt, Contact, Message, MessageEvent, Outbox, Tenant
+from ..models import Attempt, Contact, Message, MessageEvent, Outbox, Problem, Tenant
 from . import chains, consent_log
 
 Rule = tuple[str, Callable[[], Select[Any]]]
@@ -119,6 +120,22 @@ def _rank_behind_status() -> Select[Any]:
     )
 
 
+def _ended_badly_unseen() -> Select[Any]:
+    return (
+        select(Message.id)
+        .outerjoin(Problem, Problem.message_id == Message.id)
+        .where(Message.status.in_(ENDED_BADLY), Problem.message_id.is_(None))
+    )
+
+
+def _problem_of_nothing() -> Select[Any]:
+    return (
+        select(Problem.message_id)
+        .join(Message, Message.id == Problem.message_id)
+        .where(Message.status.not_in(ENDED_BADLY))
+    )
+
+
 _RULES: list[Rule] = [
     ("attempts are numbered 1..n without a gap", _sparse_attempts),
     ("at most one attempt of a message is in flight", _two_in_flight),
@@ -130,4 +147,6 @@ _RULES: list[Rule] = [
     ("every message has a story", _without_story),
     ("delivered means that an attempt was delivered", _delivered_without_proof),
     ("a message says the best its attempts prove", _rank_behind_status),
+    ("what ended badly is a problem", _ended_badly_unseen),
+    ("a problem is of a message that ended badly", _problem_of_nothing),
 ]

@@ -34,11 +34,17 @@ def may_send_again(message: Message) -> bool:
 
 
 def requeue(
-    who: Asker, message_ids: Sequence[str], *, through: ProviderAccount | None = None, live: bool | None = None
+    who: Asker,
+    message_ids: Sequence[str],
+    *,
+    through: ProviderAccount | None = None,
+    confirmed: bool = False,
+    live: bool | None = None,
 ) -> dict[str, WaError | None]:
     """Put them back into the queue, a chunk in each transaction; their attempts go on counting.
 
-    ``through``: another account of theirs, where the very template must be approved. ``live``: of that mode only.
+    ``through``: another account of theirs, where the very template must be approved; one whose end nobody knows goes
+    that way only if somebody has ``confirmed`` that it may arrive twice. ``live``: of that mode only.
     Returns for each id None, or why it was refused: NotFound, Conflict (it has moved on, so repeating is harmless),
     Invalid with the reason's code (the person may not be written to, the template is not approved there). One whose
     end nobody knows is marked as possibly sent twice.
@@ -46,7 +52,7 @@ def requeue(
     found: dict[str, WaError | None] = {}
     for some in _chunks(list(dict.fromkeys(message_ids))):
         with transaction():
-            found |= _requeue(who, some, through, live)
+            found |= _requeue(who, some, through, live, confirmed=confirmed)
     return found
 
 
@@ -56,7 +62,7 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _requeue(
-    who: Asker, ids: Sequence[str], through: ProviderAccount | None, live: bool | None
+    who: Asker, ids: Sequence[str], through: ProviderAccount | None, live: bool | None, *, confirmed: bool
 ) -> dict[str, WaError | None]:
     tenant = who.tenant
     known = db.session.execute(
@@ -74,7 +80,7 @@ def _requeue(
     for message in messages:
         refusal = judge(states.get(message.contact_id, {}), message.purpose, contract_basis=tenant.contract_basis)
         result[message.id] = (
-            _refused(message, through, approved)
+            _refused(message, through, approved, confirmed=confirmed)
             if refusal is None or not may_send_again(message)
             else Invalid(T("The person has asked not to be written to."), refusal.reason)
         )
@@ -90,13 +96,22 @@ def _locked(ids: Sequence[str]) -> list[Message]:
     return list(db.session.scalars(wanted, execution_options={"populate_existing": True}))
 
 
-def _refused(message: Message, through: ProviderAccount | None, approved: Set[tuple[str, str]]) -> WaError | None:
+def _refused(
+    message: Message, through: ProviderAccount | None, approved: Set[tuple[str, str]], *, confirmed: bool
+) -> WaError | None:
     if not may_send_again(message):
         return Conflict(T("It is not possible any more: the message has moved on."), "state_conflict")
     if through is not None:
+        if message.status == Status.UNCONFIRMED and through.id != message.account_id and not confirmed:
+            return Conflict(T("It may have arrived already: say that it may come twice, then try again."))
         return _no_way(message, through, approved)
     if message.account_id is None:
         return Conflict(T("No WhatsApp sender is connected."), "state_conflict")
+    own = db.session.execute(
+        select(ProviderAccount.label, ProviderAccount.status).where(ProviderAccount.id == message.account_id)
+    ).one()
+    if own.status == "disabled":  # nothing leaves through it: the message would wait for ever
+        return Conflict(T("%(label)s is switched off.", label=own.label), "state_conflict")
     return None
 
 
@@ -145,6 +160,9 @@ def _move(
         next_at=None,
         possible_duplicate=doubtful,
         expires_at=clock.in_seconds(life),
+        rank=0,  # what the earlier tries proved must not hide what the next one does
+        failed_at=None,
+        cancel_requested=False,
         error_code=None,
         error_class=None,
         error_detail=None,

@@ -12,7 +12,7 @@ from flask import Response, make_response, redirect, render_template, request, u
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import clock
-from ..domain.causes import CAUSES, ENDED_BADLY
+from ..domain.causes import CAUSES, ENDED_BADLY, advice_when_stuck
 from ..domain.failures import explain
 from ..domain.limits import limit_in_words
 from ..domain.statuses import NOT_RECEIVED, WAITING, MessageType, Status
@@ -321,7 +321,10 @@ def _trouble(found: Found) -> Any:
     message = found.message
     if message.status not in (Status.FAILED, Status.DEAD_LETTER):
         return None
-    return explain(message.error_class, message.error_code)
+    why = explain(message.error_class, message.error_code)
+    if message.status == Status.DEAD_LETTER:
+        return replace(why, advice=advice_when_stuck(message.error_class, message.error_code))
+    return why
 
 
 def _is_moving(story: Story) -> bool:

@@ -57,8 +57,8 @@ def problem_count() -> Response | str:
     """The number alone, as the navigation asks for it; 204 while it is what the page shows."""
     where = "menu" if request.args.get("where") == "menu" else "rail"
     number = open_problems()
-    return Response(status=204) if has(str(number)) else render_template(
-        "problems/count.html", number=number, where=where
+    return (
+        Response(status=204) if has(str(number)) else render_template("problems/count.html", number=number, where=where)
     )
 
 
@@ -171,7 +171,7 @@ def decide_problems() -> Answer:
         if account == "":
             say_next(T("Choose the sender."), "warn")
             return _back(cause, act)
-        decided = deciding.retry(me(), which, account_id=account)
+        decided = deciding.retry(me(), which, account_id=account, confirmed=bool(request.form.get("confirmed")))
     else:
         raise NotFound(T("There is nothing at this address."))
     return _after(cause, act, decided)
@@ -217,7 +217,12 @@ def send_through(message_id: str) -> AnyResponse:
     """One more try for what did not arrive, through the chosen sender."""
     read.find(me().tenant, message_id)
     try:
-        by_hand.send_again(me(), message_id, account_id=request.form.get("account") or "none")
+        by_hand.send_again(
+            me(),
+            message_id,
+            account_id=request.form.get("account") or "none",
+            confirmed=bool(request.form.get("confirmed")),
+        )
         say_next(T("It is in the queue again."))
     except (Invalid, Conflict) as problem:
         say_next(problem.detail, "warn")
