@@ -121,6 +121,7 @@ def test_targets_are_large_enough_for_thumbs(app, web, window, show):
         small += page.evaluate(
             """[...document.querySelectorAll('button, .btn, .tabbar a, .chip, summary, select, input')]
             .filter(e => e.type != 'hidden')
+            .map(e => e.type == 'checkbox' ? e.closest('label') : e)
             .filter(e => e.offsetParent && e.getBoundingClientRect().height < 43.5)
             .map(e => location.pathname + ' ' + e.outerHTML.slice(0, 80) + ' ' + e.getBoundingClientRect().height)"""
         )

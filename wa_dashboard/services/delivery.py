@@ -106,6 +106,7 @@ def next_batch(
     room: int,
     *,
     urgent_only: bool = False,
+    floor: bool = True,
     holder: str = "",
     beforehand: Callable[[], object] = lambda: None,
 ) -> Batch:
@@ -116,7 +117,7 @@ def next_batch(
     with tenant_scope(lane.tenant.id):
         with transaction():
             beforehand()
-            claimed = claim(lane, room, urgent_only=urgent_only, holder=holder)
+            claimed = claim(lane, room, urgent_only=urgent_only, floor=floor, holder=holder)
             if claimed is None:
                 return Batch(0, [])
             material = gather(lane.account, claimed.message_ids)
@@ -143,11 +144,13 @@ def end_trial(lane: Lane, trial: str) -> None:
 # --- claim ------------------------------------------------------------------------------------------------------
 
 
-def claim(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "") -> Claimed | None:
+def claim(
+    lane: Lane, room: int, *, urgent_only: bool = False, floor: bool = True, holder: str = ""
+) -> Claimed | None:
     """Take up to ``room`` due rows for the length of a lease, the most urgent first.
 
-    When they fill it, a tenth more of what is less urgent comes along, so that nothing waits for ever behind a stream
-    of orders.
+    When they fill it, a tenth more of what is less urgent comes along (``floor``), so that nothing waits for ever
+    behind a stream of orders, not even where ``urgent_only`` is wanted because the lane is full.
     ``holder`` names the journal of the process, so that others can tell when it is gone.
     """
     token = f"{holder}:{new_id('lse')[4:]}"[-64:]
@@ -157,7 +160,7 @@ def claim(lane: Lane, room: int, *, urgent_only: bool = False, holder: str = "")
             return None
         asks = _claim(lane, leave.count, token, urgent_only=urgent_only)
         full = len(asks) == room and leave.token is None
-        if full and not urgent_only and asks[-1].priority < _LEAST_URGENT:
+        if full and floor and asks[-1].priority < _LEAST_URGENT:
             asks += _claim(lane, max(1, room // _FLOOR), token, below=asks[-1].priority)
         if leave.token and not asks:
             breakers.note(lane.account, [], leave.token)

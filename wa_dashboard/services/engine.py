@@ -219,8 +219,9 @@ class _LaneAtWork:
             return False
         now = time.monotonic()
         room = self._room()
-        urgent_only = room <= 0 or now < self._not_before
-        if urgent_only and now < self._urgent_at:
+        limited = now < self._not_before
+        urgent_only = room <= 0 or limited
+        if urgent_only and (now < self._urgent_at or self._is_crowded()):
             return False
         lane = self._open()
         if lane is None:
@@ -234,6 +235,7 @@ class _LaneAtWork:
             lane,
             wanted,
             urgent_only=urgent_only,
+            floor=not limited,
             holder=self._journal.name,
             beforehand=lambda: self._settle_before(lane, ripe),
         )
@@ -251,6 +253,10 @@ class _LaneAtWork:
         """In the claim's transaction. Settled is settled once it commits, whatever becomes of the claim afterwards."""
         settlement.settle(lane.account, ripe, delivery.pace())
         on_commit(lambda: self._settled(ripe))
+
+    def _is_crowded(self) -> bool:
+        """Even what is urgent would only wait here: a quarter more than there is room for is under way."""
+        return self._under_way > 1.25 * (self._connections + min(self._rate * _TURN_S, MOST_ROWS * 2))
 
     def _room(self) -> int:
         """How many more: the connections and a fifth of a second's work, in claims that are worth their commits.
