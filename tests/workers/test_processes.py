@@ -44,7 +44,8 @@ class House(Installation):
         self.headers = {"Authorization": f"Bearer {self.key}"}
         self.begin("web", "web")
         wait_until(lambda: self._answers(f"{self.url}/healthz"), PATIENCE, "the web answers")
-        self._make_template()
+        for template in self.templates:
+            self._make_template(template)
 
     def start_redis(self) -> None:
         self.redis = embedded.start(self.redis_folder)
