@@ -13,12 +13,12 @@ const toast = (text, tone = "", lasts = 6000) => {
 on("htmx:configRequest", (e) => { e.detail.headers["X-CSRFToken"] = $("meta[name=csrf-token]").content; });
 on("htmx:beforeRequest", (e) => { if (document.hidden && e.detail.elt.matches(POLLS)) e.preventDefault(); });
 on("visibilitychange", () => document.hidden || all(POLLS).forEach((el) => window.htmx?.trigger(el, "wake")));
-on("toast", (e) => toast(e.detail.text ?? e.detail.value, e.detail.tone));
+on("toast", ({ detail: d }) => toast(d.text ?? d.value, d.tone));
 on("htmx:responseError", ({ detail: { xhr, elt } }) => {
 	if (xhr.status >= 500 && !elt.matches(POLLS))
 		toast(say.failed + " " + (xhr.getResponseHeader("X-Request-Id") ?? ""), "bad", 12000);
 });
-on("htmx:afterRequest", (e) => { if (e.detail.successful && e.target.matches("[data-clear]")) e.target.reset(); });
+on("htmx:afterRequest", ({ detail, target: t }) => detail.successful && t.matches("[data-clear]") && t.reset());
 on("htmx:sendError", () => toast(say.offline, "bad", 12000));
 
 const fresh = (root) => {
