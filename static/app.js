@@ -3,7 +3,7 @@ const $ = (s, r = document) => r.querySelector(s), all = (s, r = document) => [.
 const on = (name, f) => document.addEventListener(name, f);
 const say = $("body").dataset, POLLS = "[data-poll]";
 
-const toast = (text, tone = "", lasts = 6000) => {
+const toast = (text, tone = "", lasts = 6e3) => {
 	if (!text) return;
 	const box = Object.assign(document.createElement("div"), { className: "toast " + tone, textContent: text });
 	$("#toasts").replaceChildren(box);
@@ -16,30 +16,30 @@ on("visibilitychange", () => document.hidden || all(POLLS).forEach((el) => windo
 on("toast", ({ detail: d }) => toast(d.text ?? d.value, d.tone));
 on("htmx:responseError", ({ detail: { xhr, elt } }) => {
 	if (xhr.status >= 500 && !elt.matches(POLLS))
-		toast(say.failed + " " + (xhr.getResponseHeader("X-Request-Id") ?? ""), "bad", 12000);
+		toast(say.failed + " " + (xhr.getResponseHeader("X-Request-Id") ?? ""), "bad", 12e3);
 });
 on("htmx:afterRequest", ({ detail, target: t }) => detail.successful && t.matches("[data-clear]") && t.reset());
-on("htmx:sendError", () => toast(say.offline, "bad", 12000));
+on("htmx:sendError", () => toast(say.offline, "bad", 12e3));
 
 const fresh = (root) => {
-	all("[data-js]", root).forEach((el) => { el.hidden = false; });
+	all("[data-js]", root).forEach((el) => (el.hidden = !1));
 	ago(root);
 	$("[data-focus]", root)?.focus();
 };
 const STEPS = [[60,"second"],[60,"minute"],[24,"hour"],[7,"day"],[30/7,"week"],[12,"month"],[99,"year"]];
 const ago = (root = document) => all("time[data-rel]", root).forEach((el) => {
-	let n = (new Date(el.dateTime) - Date.now()) / 1000;
+	let n = (new Date(el.dateTime) - Date.now()) / 1e3;
 	for (const [size, unit] of STEPS) {
 		if (Math.abs(n) < size) {
 			n = Math.round(n);
-			el.textContent = new Intl.RelativeTimeFormat($("html").lang, n ? {} : { numeric: "auto" }).format(n, unit);
+			el.textContent = new Intl.RelativeTimeFormat($("html").lang, n ? {} : {numeric: "auto"}).format(n, unit);
 			break;
 		}
 		n /= size;
 	}
 });
 on("htmx:afterSwap", (e) => fresh(e.detail.elt));
-setInterval(() => document.hidden || ago(), 30000);
+setInterval(() => document.hidden || ago(), 3e4);
 
 on("click", (e) => {
 	const el = e.target.closest("[data-open],[data-close],[data-copy],[data-reveal]");
@@ -61,10 +61,10 @@ on("change", ({ target: { form } }) => {
 });
 
 on("keydown", (e) => {
-	if (say.shortcuts !== "on" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input,textarea,select,[contenteditable]")) return;
+	if (say.shortcuts != "on" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input,textarea,select,[contenteditable]")) return;
 	const search = $("[data-search]");
-	if (e.key === "/" && search) { e.preventDefault(); search.focus(); search.select(); }
-	if (e.key === "?") $("#shortcuts")?.showModal();
+	if (e.key == "/" && search) { e.preventDefault(); search.focus(); search.select(); }
+	if (e.key == "?") $("#shortcuts")?.showModal();
 });
 
 fresh(document);
