@@ -97,20 +97,20 @@ def _approved_template(tenant: Tenant, account: ProviderAccount, kind: str, body
         db.session.add(approval)
 
 
-def fill(tenant_id: str, account_id: str, kind: str, count: int, contacts: int = 10_000) -> dict[str, Any]:
+def fill(tenant_id: str, account_id: str, kind: str, count: int, contacts: int = 100_000) -> dict[str, Any]:
     """``count`` messages of ``kind`` that wait in the outbox, for at most ``contacts`` people who agreed."""
     with product(), tenant_scope(tenant_id):
         put(tenant_id, account_id, kind, count, people(tenant_id, min(count, contacts)))
     return {}
 
 
-def people(tenant_id: str, count: int) -> list[Contact]:
-    """So many contacts who agreed to everything; those of an earlier call are taken again."""
+def people(tenant_id: str, count: int, first: int = 0) -> list[Contact]:
+    """So many contacts who agreed to everything, from number ``first`` on; those of an earlier call are taken again."""
     from ..services import consent_log, contacts
     from ..services.consent_request import ConsentRequest
 
     tenant = db.session.scalars(select(Tenant).where(Tenant.id == tenant_id)).one()
-    phones = [Phone(f"+40722{number:06d}", "RO") for number in range(count)]
+    phones = [Phone(f"+40722{number:06d}", "RO") for number in range(first, first + count)]
     known = set(db.session.scalars(select(Contact.phone_index)))
     new = [phone for phone in phones if contacts.index_of(tenant, phone.e164) not in known]
     for start in range(0, len(new), _CHUNK):
