@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from .. import clock, failpoints, logs, queues
+from .. import clock, logs, queues
 from ..db import db, db_now, transaction
 from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
@@ -49,7 +49,6 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
             ours = row if row and row.state == "sending" and row.attempt_no == begun.attempt_no else None
             _settle_one(account, begun, outcome, ours, pace, routes, trial=begun.trial is not None)
         routes.write_story()
-        failpoints.hit("F7b")
 
 
 def _settle_one(

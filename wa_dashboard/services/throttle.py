@@ -154,11 +154,6 @@ class Use:
     account_id: str | None = None
 
 
-def label_of(rule: str) -> T:
-    """What a rule counts, in words."""
-    return _LABELS[rule]
-
-
 def limit_of(tenant: Tenant, account: ProviderAccount, rule: str) -> int | None:
     """The number of the rule called so, None where it has none."""
     if rule == "tier":
@@ -340,13 +335,13 @@ def use(tenant: Tenant, live: bool) -> list[Use]:
     )
     accounts = db.session.scalars(wanted.order_by(ProviderAccount.priority, ProviderAccount.id)).all()
     stem = _stem(tenant.id, live)
-    found = [(f"{stem}:{rule.name}", rule, None) for rule in rules_of(tenant)]
+    found: list[tuple[str, Rule, str | None]] = [(f"{stem}:{rule.name}", rule, None) for rule in rules_of(tenant)]
     for account in accounts:
         number = f"wa:rate:{account.id}"
         if bears := number_bears(account):
-            found.append((f"{number}:second", Rule("second", bears, 1), account.id))  # type: ignore[arg-type]
+            found.append((f"{number}:second", Rule("second", bears, 1), account.id))
         if account.tier_limit:
-            found.append((f"{number}:people", Rule("tier", account.tier_limit, DAY_S), account.id))  # type: ignore[arg-type]
+            found.append((f"{number}:people", Rule("tier", account.tier_limit, DAY_S), account.id))
     counts = _counted([(key, rule.seconds) for key, rule, _ in found])
     return [
         Use(rule.name, _LABELS[rule.name], rule.limit, count, rule.seconds, account_id)
