@@ -37,26 +37,11 @@ from .db import (
     ALL_TENANTS,
     Base,
     TenantRow,
-    WriteOutsideTransaction,
     check_owner,
     db,
-    in_transaction,
     is_postgresql,
     scope,
 )
-
-
-def insert_new(model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of plain values that are surely new: the quickest way there is."""
-    if not rows:
-        return
-    if not in_transaction():
-        raise WriteOutsideTransaction("change rows inside transaction() only")
-    if issubclass(model, TenantRow):
-        for row in rows:
-            check_owner(row.get("tenant_id"), scope())
-    table: Any = model.__table__
-    db.session.connection().execute(table.insert(), list(rows))
 
 
 def among(which: Any, values: Iterable[Any]) -> ColumnElement[bool]:
@@ -129,10 +114,15 @@ def update_by_key(model: type[Base], key: Sequence[str], columns: Sequence[str],
 
 def delete_by_key(model: type[TenantRow], key: str, values: Sequence[Any]) -> None:
     """Delete the rows of the tenant in scope whose ``key`` column is among the values."""
-    if values:
+    if not values:
+        return
+    if is_postgresql():
+        names, rows = _with_tenant(model, (key,), [(value,) for value in values])
+        _by_key(_joined_removal(model, tuple(names)), _given(model, names, rows))
+    else:
         check_owner(scope(), scope())
         parameters = _given(model, (key,), [(value,) for value in values]) | {"owner": scope()}
-        _by_key(_removal(model, key, is_postgresql()), parameters)
+        _by_key(_removal(model, key), parameters)
 
 
 def _with_tenant(
@@ -192,11 +182,18 @@ def _change(model: type[Base], key: tuple[str, ...], columns: tuple[str, ...], o
 
 
 @cache
-def _removal(model: type[TenantRow], key: str, on_postgresql: bool) -> Any:
-    given, ours = _given_table(model, (key,), on_postgresql), inspect(model).columns
+def _removal(model: type[TenantRow], key: str) -> Any:
+    given, ours = _given_table(model, (key,), on_postgresql=False), inspect(model).columns
     # An expression, so that no index of the tenant's is looked at.
     belongs = or_(ours["tenant_id"].concat("") == bindparam("owner"), bindparam("owner") == ALL_TENANTS)
     return delete(_table(model)).where(ours[key].in_(select(given.c[key])), belongs)
+
+
+@cache
+def _joined_removal(model: type[TenantRow], key: tuple[str, ...]) -> Any:
+    """PostgreSQL would read the whole table for ``IN`` when it has no statistics, SQLite knows no join here."""
+    given, ours = _given_table(model, key, on_postgresql=True), inspect(model).columns
+    return delete(_table(model)).where(*(ours[name] == given.c[name] for name in key))
 
 
 def _given_table(model: type[Base], columns: Sequence[str], on_postgresql: bool) -> FromClause:

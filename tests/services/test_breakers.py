@@ -424,6 +424,23 @@ def test_a_throttle_halves_the_speed_once_for_a_burst_and_it_comes_back(tenant, 
     assert account_story(tenant.account) == ["slowed"]
 
 
+def test_a_refusal_among_many_acceptances_slows_nobody(tenant, template):
+    slow = Outcome("throttled", "throttle", "130429", "slow down", scope="sender")
+    pair = Outcome("throttled", "throttle", "131056", "pair", scope="pair")
+
+    def went(count, first):
+        taken = [Outcome("accepted", external_id=f"wamid.{first + number}") for number in range(count)]
+        settle(tenant, template, taken, first=first)
+
+    went(150, 0)
+    settle(tenant, template, [slow, *[pair] * 20, slow], first=200)
+    assert account_of(tenant.account).slowed == 1.0  # two of 152: providers do that at any speed
+    settle(tenant, template, [slow] * 3, first=300)
+    assert account_of(tenant.account).slowed == 1.0  # five: fewer than one in twenty
+    settle(tenant, template, [slow] * 3, first=400)
+    assert account_of(tenant.account).slowed == 0.5  # eight are more
+
+
 # --- in words ---------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import OperationalError
 
 from .. import clock, failpoints, logs
-from ..bulk import among, insert_new, lies_among
+from ..bulk import among, insert_table, lies_among
 from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction
 from ..domain.consent import Refusal, Said, judge
 from ..domain.ids import new_id
@@ -55,6 +55,11 @@ class Claimed:
     @property
     def message_ids(self) -> list[str]:
         return [ask.message_id for ask in self.asks]
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """The number of each one's next attempt."""
+        return {ask.message_id: ask.attempt_no for ask in self.asks}
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def next_batch(
             claimed = claim(lane, room, urgent_only=urgent_only, floor=floor, holder=holder)
             if claimed is None:
                 return Batch(0, [])
-            material = gather(lane.account, claimed.message_ids)
+            material = gather(lane.account, claimed.attempts)
         failpoints.hit("F2")
         leaves = throttle.take(lane.tenant, lane.account, claimed.asks)
         refused = {ask.message_id: leave for ask, leave in zip(claimed.asks, leaves, strict=True) if leave.rule}
@@ -136,8 +141,8 @@ def next_batch(
 
 
 def end_trial(lane: Lane, trial: str) -> None:
-    """All of the trial is settled, or nothing of it left: its token goes back. In the tenant's scope."""
-    with transaction():
+    """All of the trial is settled, or nothing of it left: its token goes back."""
+    with tenant_scope(lane.tenant.id), transaction():
         breakers.note(lane.account, [], trial)
 
 
@@ -217,7 +222,7 @@ def begin(lane: Lane, claimed: Claimed, material: Material | None = None) -> lis
     ``material``: what was read for more rows than these; if None it is read now.
     """
     if material is None:
-        material = gather(lane.account, claimed.message_ids)
+        material = gather(lane.account, claimed.attempts)
         end_read()
     ready, broken = compose(lane.account, lane.provider, material.of(claimed.message_ids))
     if broken:
@@ -288,21 +293,17 @@ def _skip(tenant_id: str, refused: dict[str, Refusal]) -> None:
 def _write_attempts(lane: Lane, numbers: dict[str, int]) -> None:
     if not numbers:
         return
-    started = clock_of_database()
-    rows = [
-        {
-            "tenant_id": lane.tenant.id,
-            "message_id": message_id,
-            "attempt_no": number,
-            "account_id": lane.account.id,
-            "provider": lane.account.provider,
-            "rank": int(Rank.INFLIGHT),
-            "started_at": started,
-            "receipt_seen": False,
-        }
-        for message_id, number in numbers.items()
-    ]
-    insert_new(Attempt, rows)
+    insert_table(
+        Attempt,
+        ("message_id", "attempt_no"),
+        list(numbers.items()),
+        tenant_id=lane.tenant.id,
+        account_id=lane.account.id,
+        provider=lane.account.provider,
+        rank=int(Rank.INFLIGHT),
+        started_at=clock_of_database(),
+        receipt_seen=False,
+    )
     now = clock.now()
     number = select(Outbox.attempt_no).where(Outbox.message_id == Message.id).scalar_subquery()
     db.session.execute(

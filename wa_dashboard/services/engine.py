@@ -1,13 +1,16 @@
 """The loop that sends: every lane with work at once, in one process, each with its own connections (engine.md §3.5).
 
 A lane is one sender of one tenant. Lanes take turns of at most a fifth of a second's work; a far end that hangs holds
-up its own lane only. Any number of engines may run at once, on the same lanes too.
+up its own lane only. Any number of engines may run at once, on the same lanes too. The database is spoken with in a
+thread of its own, one step after the other, so that the wire is served while it works.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar
 
 from .. import failpoints, logs, queues
 from ..db import give_up_read, is_unavailable, on_commit, tenant_scope
@@ -30,7 +33,8 @@ _PATIENCE_S = 30.0  # so long answers wait for a database that is away
 _PAUSE_S, _BROKEN_S = 0.5, 10.0  # a lane rests when the database is away, or it cannot be handled
 _URGENT_S = 0.1  # a lane that is full looks so often for what must not wait
 
-Wake = Callable[[float], Awaitable[str | None]]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def drain(account_id: str, budget_s: float = BUDGET_S) -> int:
@@ -47,8 +51,12 @@ def serve(budget_s: float = BUDGET_S, *, linger: bool = False, stopping: Callabl
 
 
 def _run(budget_s: float, **options: Any) -> int:
-    with Journal(accounts.settings().data_dir / "journal") as journal, asyncio.Runner(loop_factory=_loop) as runner:
-        return runner.run(_Engine(journal, budget_s, **options).run())
+    with (
+        Journal(accounts.settings().data_dir / "journal") as journal,
+        _Clerk() as clerk,
+        asyncio.Runner(loop_factory=_loop) as runner,
+    ):
+        return runner.run(_Engine(journal, clerk, budget_s, **options).run())
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -60,17 +68,37 @@ def _loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+class _Clerk:
+    """Does what needs the database, one step at a time, with the session of whoever started the engine."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "wa-clerk")
+
+    def __enter__(self) -> "_Clerk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    async def does(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What ``step`` returns or raises."""
+        context = copy_context()
+        return await asyncio.wrap_future(self._thread.submit(lambda: context.run(step, *args, **kwargs)))
+
+
 class _Engine:
     def __init__(
         self,
         journal: Journal,
+        clerk: _Clerk,
         budget_s: float,
         *,
         only: str | None = None,
         linger: bool = False,
         stopping: Callable[[], object] = lambda: False,
     ) -> None:
-        self._journal, self._only, self._linger, self._stopping = journal, only, linger, stopping
+        self._journal, self._clerk = journal, clerk
+        self._only, self._linger, self._stopping = only, linger, stopping
         self._until = time.monotonic() + budget_s
         self._lanes: dict[str, _LaneAtWork] = {}
         self._look_at = 0.0
@@ -84,8 +112,7 @@ class _Engine:
                 pass
         finally:
             if ears is not None:
-                ears.cancel()
-                await asyncio.gather(ears, return_exceptions=True)
+                await _end(ears)
             self._made += sum(lane.end() for lane in self._lanes.values())
         return self._made
 
@@ -94,11 +121,12 @@ class _Engine:
         now = time.monotonic()
         if now > self._until + _PATIENCE_S:
             raise TimeoutError("the database did not come back: the journal tells what was heard")
+        self._news.clear()
         if not self._ending():
-            self._look()
+            await self._look()
         moved = False
         for lane in list(self._lanes.values()):
-            moved = lane.turn(ending=self._ending()) or moved
+            moved = await lane.turn(ending=self._ending()) or moved
             await asyncio.sleep(0)
         busy = any(lane.busy for lane in self._lanes.values())
         if not busy and not moved and (not self._linger or self._ending()):
@@ -112,24 +140,23 @@ class _Engine:
 
     async def _rest(self, busy: bool) -> None:
         """Until an answer or a wake-up comes, or it is time to look."""
-        self._news.clear()
         try:
             async with asyncio.timeout(_FLUSH_S if busy else _LOOK_BUSY_S):
                 await self._news.wait()
         except TimeoutError:
             pass
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Find the lanes with work."""
         now = time.monotonic()
         if now < self._look_at:
             return
         try:
-            found = delivery.lanes_with_work()
+            found = await self._clerk.does(delivery.lanes_with_work)
         except Exception as error:
             if not is_unavailable(error) or not (self._linger or self._lanes):
                 raise
-            give_up_read()
+            await self._clerk.does(give_up_read)
             found = []
         self._look_at = now + (_LOOK_BUSY_S if found else _LOOK_IDLE_S)
         for account_id, lane in list(self._lanes.items()):
@@ -141,7 +168,7 @@ class _Engine:
     def _wake(self, account_id: str) -> None:
         lane = self._lanes.get(account_id)
         if lane is None:
-            lane = self._lanes[account_id] = _LaneAtWork(account_id, self._journal, self._news)
+            lane = self._lanes[account_id] = _LaneAtWork(account_id, self._journal, self._clerk, self._news)
         lane.wake()
 
     async def _listen(self) -> None:
@@ -154,11 +181,19 @@ class _Engine:
                     self._news.set()
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel until it is over. Once is not enough: the Redis client sometimes takes a cancellation for a time-out of
+    its own, and a drain that hears for ever but sends no more keeps all others from being started (storms, R1)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+
+
 class _LaneAtWork:
     """One lane in one engine: what is under way, and how much may be taken on."""
 
-    def __init__(self, account_id: str, journal: Journal, news: asyncio.Event) -> None:
-        self._account_id, self._journal, self._news = account_id, journal, news
+    def __init__(self, account_id: str, journal: Journal, clerk: _Clerk, news: asyncio.Event) -> None:
+        self._account_id, self._journal, self._clerk, self._news = account_id, journal, clerk, news
         self._connections = accounts.settings().send_concurrency
         self._lane: Lane | None = None
         self._known: Lane | None = None  # as it was last open: what is under way is settled through it
@@ -194,14 +229,14 @@ class _LaneAtWork:
         self._transport.close()
         return self._made
 
-    def turn(self, *, ending: bool) -> bool:
+    async def turn(self, *, ending: bool) -> bool:
         """Settle what is ripe, take on what there is room for. True when something moved."""
         if time.monotonic() < self._rests_until:
             return False
         try:
-            moved = (not ending and self._take_on()) or self._settle()
+            moved = (not ending and await self._take_on()) or await self._settle()
         except Exception as error:  # one lane that cannot be handled must not stop the others
-            give_up_read()
+            await self._clerk.does(give_up_read)
             away = is_unavailable(error)
             self._rests_until = time.monotonic() + (_PAUSE_S if away else _BROKEN_S)
             if not away:
@@ -214,7 +249,7 @@ class _LaneAtWork:
 
     # --- taking on
 
-    def _take_on(self) -> bool:
+    async def _take_on(self) -> bool:
         if not self.awake or self._trial is not None:
             return False
         now = time.monotonic()
@@ -223,36 +258,52 @@ class _LaneAtWork:
         urgent_only = room <= 0 or limited
         if urgent_only and (now < self._urgent_at or self._is_crowded()):
             return False
-        lane = self._open()
+        lane = await self._open()
         if lane is None:
             self.awake = False
             return False
         self._urgent_at = now + _URGENT_S
-        wanted = MOST_ROWS // 4 if urgent_only else room
+        self.awake = urgent_only  # unless it is woken meanwhile, or something is found
         ripe = [] if self._apart else self._answers[: MOST_ROWS * 2]
         self._apart = bool(ripe)  # should it fail together, then each for itself
-        batch = delivery.next_batch(
-            lane,
-            wanted,
-            urgent_only=urgent_only,
-            floor=not limited,
-            holder=self._journal.name,
-            beforehand=lambda: self._settle_before(lane, ripe),
-        )
+        try:
+            batch = await self._claim(lane, MOST_ROWS // 4 if urgent_only else room, ripe, urgent_only, not limited)
+        except Exception:
+            self.awake = True
+            raise
         self._apart = False
         for begun in batch.begun:
             self._trial = begun.trial
             self._start(lane, begun)
         if batch.wait is not None:
             self._not_before = now + min(batch.wait, 5.0)
-        if not batch.claimed and not urgent_only:
-            self.awake = False
+        self.awake = self.awake or bool(batch.claimed)
         return bool(batch.begun or ripe)
 
-    def _settle_before(self, lane: Lane, ripe: list[tuple[Begun, Outcome]]) -> None:
-        """In the claim's transaction. Settled is settled once it commits, whatever becomes of the claim afterwards."""
-        settlement.settle(lane.account, ripe, delivery.pace())
-        on_commit(lambda: self._settled(ripe))
+    async def _claim(
+        self, lane: Lane, wanted: int, ripe: list[tuple[Begun, Outcome]], urgent_only: bool, floor: bool
+    ) -> delivery.Batch:
+        """The next batch, with ``ripe`` settled in the claim's transaction: they are settled once that commits,
+        whatever becomes of the claim afterwards."""
+        settled = []
+
+        def settle() -> None:
+            settlement.settle(lane.account, ripe, delivery.pace())
+            on_commit(lambda: settled.append(True))
+
+        try:
+            return await self._clerk.does(
+                delivery.next_batch,
+                lane,
+                wanted,
+                urgent_only=urgent_only,
+                floor=floor,
+                holder=self._journal.name,
+                beforehand=settle,
+            )
+        finally:
+            if settled:
+                self._settled(ripe)
 
     def _is_crowded(self) -> bool:
         """Even what is urgent would only wait here: a quarter more than there is room for is under way."""
@@ -269,9 +320,9 @@ class _LaneAtWork:
         room = min(self._connections + ahead - self._under_way, MOST_ROWS)
         return room if room >= min(MOST_ROWS * 3 // 4, (self._connections + ahead) // 2) else 0
 
-    def _open(self) -> Lane | None:
+    async def _open(self) -> Lane | None:
         if time.monotonic() - self._opened_at > _REOPEN_S:
-            self._lane = delivery.open_lane(self._account_id)
+            self._lane = await self._clerk.does(delivery.open_lane, self._account_id)
             self._opened_at = time.monotonic()
             self._known = self._lane or self._known
         return self._lane
@@ -312,19 +363,18 @@ class _LaneAtWork:
 
     # --- settling
 
-    def _settle(self) -> bool:
+    async def _settle(self) -> bool:
         ripe = len(self._answers) >= MOST_ROWS or not self._under_way
         if not self._answers or not (ripe or time.monotonic() - self._first_answer_at > _FLUSH_S):
             return False
         lane = self._known
         assert lane is not None  # noqa: S101 - something left through it
         answers = self._answers[: MOST_ROWS * 2]
-        with tenant_scope(lane.tenant.id):
-            _write_down(lane, answers)
-            self._settled(answers)
-            if self._trial is not None and not self.busy:
-                delivery.end_trial(lane, self._trial)
-                self._trial = None
+        await self._clerk.does(_write_down, lane, answers)
+        self._settled(answers)
+        if self._trial is not None and not self.busy:
+            await self._clerk.does(delivery.end_trial, lane, self._trial)
+            self._trial = None
         self.wake()
         return True
 
@@ -345,6 +395,11 @@ class _LaneAtWork:
 
 def _write_down(lane: Lane, answers: list[tuple[Begun, Outcome]]) -> None:
     """All together; if that fails by a mistake of ours, each for itself, so that one cannot keep the others back."""
+    with tenant_scope(lane.tenant.id):
+        _settle_all(lane, answers)
+
+
+def _settle_all(lane: Lane, answers: list[tuple[Begun, Outcome]]) -> None:
     try:
         settlement.settle(lane.account, answers, delivery.pace())
         return

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, or_, select, update
 
 from .. import clock
-from ..bulk import delete_by_key, insert_new, update_by_key
+from ..bulk import delete_by_key, insert_table, update_by_key
 from ..db import db, db_moment, db_now, insert_rows
 from ..domain.causes import ENDED_BADLY
 from ..domain.ids import new_id
@@ -38,20 +38,17 @@ def tell(
 ) -> None:
     """Add a line to each message's story; ``detail`` as JSON."""
     now = clock.now()
-    rows = [
-        {
-            "id": new_id("evt"),
-            "tenant_id": tenant_id,
-            "message_id": message_id,
-            "kind": kind,
-            "at": at or now,
-            "recorded_at": now,
-            "attempt_no": attempt_no,
-            "detail": dict(detail or {}),
-        }
-        for message_id in message_ids
-    ]
-    insert_new(MessageEvent, rows)
+    insert_table(
+        MessageEvent,
+        ("id", "message_id"),
+        [(new_id("evt"), message_id) for message_id in message_ids],
+        tenant_id=tenant_id,
+        kind=kind,
+        at=at or now,
+        recorded_at=now,
+        attempt_no=attempt_no,
+        detail=dict(detail or {}),
+    )
 
 
 def move(tenant_id: str, message_ids: Sequence[str], to: Status, kind: str, **values: Any) -> list[str]:

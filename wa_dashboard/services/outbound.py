@@ -1,17 +1,17 @@
 """From rows to requests: everything a provider must know to send a message, put together before the attempt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
 from .. import logs
-from ..bulk import among
+from ..bulk import rows_by_key
 from ..db import db
 from ..domain import rendering
 from ..domain.statuses import SENDABLE
-from ..models import Contact, Message, Outbox, ProviderAccount, Template, TemplateApproval
+from ..models import Contact, Message, ProviderAccount, Template, TemplateApproval
 from ..providers.base import CannotBuild, OutboundTemplate, Provider, WireRequest
 from . import accounts
 
@@ -51,37 +51,35 @@ class _Words:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What requests are made of, as it was read."""
+class _Letter:
+    """One message as it was read. ``attempt_no``: of the attempt that would carry it."""
 
-    rows: Sequence[Any]
+    message: Any
+    phone_sealed: bytes | None
+    attempt_no: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """What requests are made of."""
+
+    letters: Sequence[_Letter]
     words: dict[str, _Words]
 
     def of(self, message_ids: Sequence[str]) -> "Material":
         """The part of these messages."""
         wanted = set(message_ids)
-        return Material([row for row in self.rows if row.id in wanted], self.words)
+        return Material([letter for letter in self.letters if letter.message.id in wanted], self.words)
 
 
-def gather(account: ProviderAccount, message_ids: Sequence[str]) -> Material:
-    """Read what the requests of these messages' next attempts need."""
-    wanted = (
-        select(
-            Message.id,
-            Message.tenant_id,
-            Message.purpose,
-            Message.template_id,
-            Message.variables_sealed,
-            Contact.id.label("contact_id"),
-            Contact.phone_sealed,
-            Outbox.attempt_no,
-        )
-        .join(Outbox, Outbox.message_id == Message.id)
-        .join(Contact, Contact.id == Message.contact_id)
-        .where(among(Message.id, message_ids))
-    )
-    rows = db.session.execute(wanted).all()
-    return Material(rows, _words_of(account, {row.template_id for row in rows if row.template_id}))
+def gather(account: ProviderAccount, attempts: Mapping[str, int]) -> Material:
+    """Read what the requests of these attempts need: their numbers by message id."""
+    columns = ("id", "tenant_id", "purpose", "template_id", "variables_sealed", "contact_id")
+    messages = rows_by_key(Message, columns, ("id",), [(message_id,) for message_id in attempts])
+    persons = {message.contact_id for message in messages}
+    phones = dict(rows_by_key(Contact, ("id", "phone_sealed"), ("id",), [(person,) for person in persons]))
+    letters = [_Letter(each, phones[each.contact_id], attempts[each.id]) for each in messages]
+    return Material(letters, _words_of(account, {each.template_id for each in messages if each.template_id}))
 
 
 def compose(
@@ -91,17 +89,18 @@ def compose(
     callback = accounts.webhook_url(account)
     ready: dict[str, Composed] = {}
     broken: dict[str, CannotSend] = {}
-    for row in material.rows:
+    for letter in material.letters:
+        message = letter.message
         try:
-            outbound = _outbound(row, material.words.get(row.template_id), callback)
-            ready[row.id] = Composed(provider.build_send(outbound), row.contact_id, row.purpose)
+            outbound = _outbound(letter, material.words.get(message.template_id), callback)
+            ready[message.id] = Composed(provider.build_send(outbound), message.contact_id, message.purpose)
         except CannotSend as problem:
-            broken[row.id] = problem
+            broken[message.id] = problem
         except CannotBuild as problem:
-            broken[row.id] = CannotSend("cannot_build", problem.reason)
+            broken[message.id] = CannotSend("cannot_build", problem.reason)
         except Exception as error:
-            log.exception("message_poisoned", message_id=row.id)
-            broken[row.id] = CannotSend("internal_error", type(error).__name__)
+            log.exception("message_poisoned", message_id=message.id)
+            broken[message.id] = CannotSend("internal_error", type(error).__name__)
     return ready, broken
 
 
@@ -127,22 +126,22 @@ def _words_of(account: ProviderAccount, template_ids: set[str]) -> dict[str, _Wo
     }
 
 
-def _outbound(row: Any, words: _Words | None, callback: str) -> OutboundTemplate:
+def _outbound(letter: _Letter, words: _Words | None, callback: str) -> OutboundTemplate:
     if words is None:
         raise CannotSend("template_missing", "the template is gone")
     approval = words.approval
     if approval is None or approval.status not in SENDABLE:
         state = approval.status if approval else "not submitted"
         raise CannotSend("template_unavailable", f"the template is {state} at this account", hold=True)
-    sealed = row.variables_sealed
-    said = Message.variables.unseal(Message, row.tenant_id, row.id, sealed) or {}
+    message = letter.message
+    said = Message.variables.unseal(Message, message.tenant_id, message.id, message.variables_sealed) or {}
     values = {name: str(value) for name, value in said.items()}
     missing = [name for name in words.needed if not values.get(name)]
     if missing:
         raise CannotSend("variable_missing", f"no value for {', '.join(missing)}")
     return OutboundTemplate(
-        correlation_id=f"{row.id}.{row.attempt_no + 1}",
-        to=Contact.phone.unseal(Contact, row.tenant_id, row.contact_id, row.phone_sealed),
+        correlation_id=f"{message.id}.{letter.attempt_no}",
+        to=Contact.phone.unseal(Contact, message.tenant_id, message.contact_id, letter.phone_sealed),
         template_name=words.name,
         language=words.template.language,
         parameters=values,

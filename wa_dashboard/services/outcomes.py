@@ -114,7 +114,7 @@ def _slow_down(account: ProviderAccount, row: Outbox, message: Message, outcome:
         delay = max(delay, _PAIR_S)
         delay_contact(account.id, message.contact_id, delay)
     else:
-        breakers.slow_down(account)
+        breakers.slow_down(account, outcome.code)
     retry(row, message, outcome, delay, burn=False, reason="throttled")
 
 
