@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
@@ -190,9 +190,13 @@ def _in_scope(scope: str) -> Iterator[None]:
     _tell_connection(scope)
     try:
         yield
-    finally:
+    except BaseException:
         _scope.reset(token)
-        _tell_connection(outer)
+        with suppress(SQLAlchemyError):  # a connection that is lost has nothing to tell; what happened is to be told
+            _tell_connection(outer)
+        raise
+    _scope.reset(token)
+    _tell_connection(outer)
 
 
 def _tell_connection(scope: str | None) -> None:

@@ -13,7 +13,7 @@ from tests.support import children, queued
 from wa_dashboard import queues
 from wa_dashboard.db import all_tenants, db, is_postgresql, tenant_scope, transaction
 from wa_dashboard.models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
-from wa_dashboard.services import engine, invariants, lifecycle, recovery
+from wa_dashboard.services import engine, invariants, lane, lifecycle, recovery
 
 
 def organiser(number=0, **settings):
@@ -167,7 +167,7 @@ def test_never_more_than_a_claim_is_taken_on_at_once(app, far_end):
 
     batches = Counter(column(select(Attempt.started_at)))  # one reading of the database's clock for each batch
     assert sum(batches.values()) == 600
-    assert max(batches.values()) <= engine.MOST_ROWS
+    assert max(batches.values()) <= lane.MOST_ROWS
 
 
 # --- limits, measured at the far end ----------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_told_to_stop_it_begins_nothing_more_and_settles_what_is_under_way(app, 
     found = statuses()
     assert set(found) == {"queued", "accepted"}
     assert found["accepted"] == len(far_end.arrivals) == len(column(select(Attempt.message_id)))
-    assert found["accepted"] <= 2 * engine.MOST_ROWS - 1  # what was taken on before the first ten arrived
+    assert found["accepted"] <= 2 * lane.MOST_ROWS - 1  # what was taken on before the first ten arrived
     assert set(column(select(Outbox.state))) == {"queued"}
 
 
@@ -276,6 +276,17 @@ def test_connections_cut_while_requests_are_under_way_lose_no_answer(app, far_en
     assert sorted(far_end.message_ids()) == sorted(ids)
     assert statuses() == {"accepted": 150}
     assert invariants.check()[1] is None
+
+
+def test_a_connection_that_is_lost_is_reported_as_that_and_nothing_else(app):
+    if not is_postgresql():
+        pytest.skip("SQLite has no connections that could be cut")
+    with pytest.raises(OperationalError), all_tenants("test"):
+        assert db.session.scalar(select(func.count()).select_from(Message)) == 0
+        raw = db.session.connection().connection.driver_connection
+        raw.close()
+        db.session.scalar(select(func.count()).select_from(Message))
+    db.session.rollback()
 
 
 @pytest.mark.parametrize("nth", range(1, 5))

@@ -149,9 +149,7 @@ def end_trial(lane: Lane, trial: str) -> None:
 # --- claim ------------------------------------------------------------------------------------------------------
 
 
-def claim(
-    lane: Lane, room: int, *, urgent_only: bool = False, floor: bool = True, holder: str = ""
-) -> Claimed | None:
+def claim(lane: Lane, room: int, *, urgent_only: bool = False, floor: bool = True, holder: str = "") -> Claimed | None:
     """Take up to ``room`` due rows for the length of a lease, the most urgent first.
 
     When they fill it, a tenth more of what is less urgent comes along (``floor``), so that nothing waits for ever
@@ -358,9 +356,7 @@ def lanes_with_work(overdue_s: float = 0.0) -> list[str]:
         )
         by_urgency = [waits.where(Outbox.priority == priority).exists() for priority in sorted(PRIORITY.values())]
         found = list(
-            db.session.scalars(
-                select(ProviderAccount.id).where(ProviderAccount.status == "active", or_(*by_urgency))
-            )
+            db.session.scalars(select(ProviderAccount.id).where(ProviderAccount.status == "active", or_(*by_urgency)))
         )
         end_read()
     return found

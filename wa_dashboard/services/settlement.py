@@ -60,10 +60,7 @@ def _accept_simple(
 ) -> "list[tuple[Begun, Outcome]]":
     firsts = [begun.message_id for begun, _ in accepted if begun.attempt_no == 1]
     unknown = db.session.scalars(
-        select(Message.id)
-        .where(among(Message.id, firsts), Message.rank == 0)
-        .order_by(Message.id)
-        .with_for_update()
+        select(Message.id).where(among(Message.id, firsts), Message.rank == 0).order_by(Message.id).with_for_update()
     )
     open_ones = set(
         db.session.scalars(

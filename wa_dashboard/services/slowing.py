@@ -61,7 +61,7 @@ def _is_exception(account: ProviderAccount, code: str | None) -> bool:
         )
         .group_by(Attempt.outcome)
     )
-    counts = {outcome: count for outcome, count in counted}
+    counts = {row[0]: row[1] for row in counted}
     accepted, throttled = counts.get("accepted", 0), counts.get("throttled", 0)
     return accepted > 0 and (throttled < _FEW or throttled < _SHARE * (accepted + throttled))
 
