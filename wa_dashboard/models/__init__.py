@@ -1,7 +1,9 @@
 """Tables, their keys, and properties of a row by itself."""
 
 from .accounts import AccountEvent, AccountRef, Breaker, ProviderAccount
+from .codes import Code
 from .contacts import ChainHead, ConsentEvent, Contact, OptIn
+from .media import Media, MediaSource, MediaUpload
 from .messages import Attempt, Message, MessageEvent, Outbox, Problem
 from .operations import AuditEntry, Heartbeat, IdempotencyKey, InstanceFact, RateBucket
 from .schedules import Event, Schedule
@@ -10,8 +12,9 @@ from .tenants import ApiKey, Membership, SignInLink, Tenant, User, UserSession
 from .webhooks import WebhookEvent, WebhookItem
 
 __all__ = [
-    "AccountEvent", "AccountRef", "ApiKey", "Attempt", "AuditEntry", "Breaker", "ChainHead", "ConsentEvent", "Contact",
-    "Event", "Heartbeat", "IdempotencyKey", "InstanceFact", "Membership", "Message", "MessageEvent", "OptIn", "Outbox",
+    "AccountEvent", "AccountRef", "ApiKey", "Attempt", "AuditEntry", "Breaker", "ChainHead", "Code", "ConsentEvent",
+    "Contact", "Event", "Heartbeat", "IdempotencyKey", "InstanceFact", "Media", "MediaSource", "MediaUpload",
+    "Membership", "Message", "MessageEvent", "OptIn", "Outbox",
     "Problem", "ProviderAccount", "RateBucket", "Schedule", "SignInLink", "Template", "TemplateApproval",
     "TemplateEvent", "Tenant", "User", "UserSession", "WebhookEvent", "WebhookItem",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ class ProviderAccount(Made, TenantRow):
 
     Limits of the number, 0 for none: ``rate_per_second`` messages, ``tier_limit`` different people in 24 hours.
     ``slowed`` is the share of the rate that is left after the provider asked us to slow down, at ``slowed_at``.
+    ``facts``: what the provider last told of the number (name, state, tier …), as of ``checked_at``.
     """
 
     __tablename__ = "wa_accounts"
@@ -38,6 +39,8 @@ class ProviderAccount(Made, TenantRow):
     quality: Mapped[str | None] = mapped_column(String(16))
     slowed: Mapped[float] = mapped_column(Float, default=1.0, server_default="1")
     slowed_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
+    checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     credentials_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     credentials = Sealed()
 

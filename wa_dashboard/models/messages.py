@@ -35,6 +35,13 @@ class Message(Made, TenantRow):
         Index("ix_wa_messages_contact", "tenant_id", "contact_id", "created_at"),
         Index("ix_wa_messages_order", "tenant_id", "order_id"),
         Index("ix_wa_messages_external", "tenant_id", "external_id"),
+        Index(
+            "ix_wa_messages_media",
+            "tenant_id",
+            "media_source_id",
+            postgresql_where=text("media_source_id IS NOT NULL"),
+            sqlite_where=text("media_source_id IS NOT NULL"),
+        ),
         belongs_to("wa_contacts", "contact_id"),
     )
 
@@ -74,6 +81,8 @@ class Message(Made, TenantRow):
     estimate_micros: Mapped[int | None] = mapped_column(BigInteger)
     charged_micros: Mapped[int | None] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(String(3), default="EUR")
+    reported_micros: Mapped[int | None] = mapped_column(BigInteger)  # what the provider says it took (Twilio)
+    reported_currency: Mapped[str | None] = mapped_column(String(3))
     category: Mapped[str | None] = mapped_column(String(32))
     billable: Mapped[bool | None]
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
@@ -86,6 +95,9 @@ class Message(Made, TenantRow):
     meta: Mapped[dict[str, str]] = mapped_column("metadata", JSON, default=dict)
     variables_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     variables = Sealed()  # {"first_name": "Ana", …} as sent
+    media_source_id: Mapped[str | None] = mapped_column(String(40))
+    media_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    media = Sealed()  # the header of this message alone: kind, filename, optional, location
     request_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     request = Sealed()  # the caller's body, to say what differs when the same order comes again
 
@@ -141,6 +153,13 @@ class Attempt(TenantRow):
     __table_args__ = (
         Index("uq_wa_attempts_external", "account_id", "external_id", unique=True),
         Index("ix_wa_attempts_watermark", "account_id", "receipt_seen", "started_at"),
+        Index(
+            "ix_wa_attempts_to_ask",
+            "account_id",
+            "ask_at",
+            postgresql_where=text("ask_at IS NOT NULL"),
+            sqlite_where=text("ask_at IS NOT NULL"),
+        ),
         belongs_to("wa_messages", "message_id"),
         belongs_to("wa_accounts", "account_id"),
     )
@@ -154,6 +173,7 @@ class Attempt(TenantRow):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     external_id: Mapped[str | None] = mapped_column(String(200))
     receipt_seen: Mapped[bool] = mapped_column(default=False)
+    ask_at: Mapped[datetime | None] = mapped_column(UtcDateTime())  # the provider is asked for its state or price then
     http_status: Mapped[int | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
     error_class: Mapped[str | None] = mapped_column(String(32))

@@ -67,6 +67,9 @@ class TemplateApproval(Made, TenantRow):
     parameter_map: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     rejected_reason: Mapped[str | None] = mapped_column(Text)
     quality: Mapped[str | None] = mapped_column(String(16))
+    previous_category: Mapped[str | None] = mapped_column(String(32))
+    announced_category: Mapped[str | None] = mapped_column(String(32))  # the provider will change it then:
+    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     next_check_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
 
 
