@@ -24,6 +24,7 @@ _REOPEN_S = 1.0  # so old may a lane's settings be
 _FORGET_S = 30.0  # a lane with nothing to do keeps its connections so long
 _PAUSE_S, _BROKEN_S = 0.5, 10.0  # a lane rests when the database is away, or it cannot be handled
 _URGENT_S = 0.1  # a lane that is full looks so often for what must not wait
+_HURRY_S = 0.03  # and one that is woken so often, in a small claim of its own
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +68,7 @@ class LaneAtWork:
         self._trial: str | None = None  # nothing else may leave before it is decided
         self._not_before = 0.0  # what is not urgent waits so long, says a limit
         self._urgent_at = 0.0
+        self._woken, self._hurried_at = False, 0.0  # something came: perhaps it must not wait for a whole batch
         self._rate = 100.0  # answers a second, as of late
         self._counted, self._counted_since = 0, time.monotonic()
 
@@ -80,7 +82,7 @@ class LaneAtWork:
 
     def wake(self) -> None:
         """There is something new, perhaps something urgent."""
-        self.awake, self._urgent_at = True, 0.0
+        self.awake, self._woken = True, True
 
     def end(self) -> int:
         """Close its connections; returns the requests it made."""
@@ -113,16 +115,18 @@ class LaneAtWork:
         now = time.monotonic()
         room = self._room()
         limited = now < self._not_before
-        urgent_only = room <= 0 or limited
-        if urgent_only and (now < self._urgent_at or self._is_crowded()):
+        hurry = self._woken and self.busy and now - self._hurried_at > _HURRY_S
+        urgent_only = room <= 0 or limited or hurry
+        if urgent_only and ((now < self._urgent_at and not hurry) or self._is_crowded()):
             return False
         lane = await self._open()
         if lane is None:
             self.awake = False
             return False
-        self._urgent_at = now + _URGENT_S
+        self._urgent_at, self._woken = now + _URGENT_S, False
+        self._hurried_at = now if hurry else self._hurried_at
         self.awake = urgent_only  # unless it is woken meanwhile, or something is found
-        ripe = [] if self._apart else self._answers[: MOST_ROWS * 2]
+        ripe = [] if self._apart or hurry else self._answers[: MOST_ROWS * 2]
         self._apart = bool(ripe)  # should it fail together, then each for itself
         try:
             batch = await self._claim(lane, MOST_ROWS // 4 if urgent_only else room, ripe, urgent_only, not limited)
@@ -233,7 +237,7 @@ class LaneAtWork:
         if self._trial is not None and not self.busy:
             await self._clerk.does(delivery.end_trial, lane, self._trial)
             self._trial = None
-        self.wake()
+        self.awake = True
         return True
 
     def _settled(self, answers: list[tuple[Begun, Outcome]]) -> None:
