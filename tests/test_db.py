@@ -144,3 +144,16 @@ def test_two_threads_may_work_for_two_tenants(app, tenant, other_tenant):
         thread.join()
 
     assert seen == {tenant.id: {"mine"}, other_tenant.id: {"theirs"}}
+
+
+def test_only_what_may_be_lost_does_not_wait_for_the_disk(tenant):
+    question = "SHOW synchronous_commit" if is_postgresql() else "PRAGMA synchronous"
+    usual, quick = ("on", "off") if is_postgresql() else (2, 1)
+
+    def patience(**how):
+        with tenant_scope(tenant.id), transaction(**how):
+            return db.session.connection().exec_driver_sql(question).scalar_one()
+
+    assert [patience(), patience(durable=False), patience(durable=False), patience()] == [usual, quick, quick, usual]
+    with tenant_scope(tenant.id), transaction(), transaction(durable=False):
+        assert db.session.connection().exec_driver_sql(question).scalar_one() == usual

@@ -52,6 +52,7 @@ REMEMBERED = frozenset(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _scope: ContextVar[str | None] = ContextVar("tenant_scope", default=None)
 _writing: ContextVar[bool] = ContextVar("writing", default=False)
+_durable: ContextVar[bool] = ContextVar("durable", default=True)
 # SQLite lets one write at a time and has the others poll; threads of one process wait for each other here instead.
 _one_writer = threading.Lock()
 _WRITER_WAITS_S = 30.0
@@ -220,6 +221,8 @@ def _begin_postgresql(connection: Connection, scope: str, patience: float | None
         words = f"BEGIN; SET LOCAL app.tenant = '{scope}'"
         if patience is not None:
             words += f"; SET LOCAL lock_timeout = '{int(patience * 1000)}ms'"
+        if not _durable.get():
+            words += "; SET LOCAL synchronous_commit = off"
         if not raw.pgconn.exec_(words.encode()).error_message:
             return
     connection.exec_driver_sql("SELECT set_config('app.tenant', %s, true)", (scope,))
@@ -311,11 +314,13 @@ def check_owner(tenant_id: str | None, scope: str | None) -> None:
 
 
 @contextmanager
-def transaction(patience: float | None = None) -> Iterator[None]:
+def transaction(patience: float | None = None, *, durable: bool = True) -> Iterator[None]:
     """Commit when the block ends, roll back when it raises. An inner block joins the outer one.
 
     What was handed to ``on_commit`` runs afterwards, and only after a real commit. On PostgreSQL a statement gives
     up (OperationalError) when another transaction holds what it needs for longer than ``patience`` seconds.
+    With ``durable=False`` the commit does not wait for the disk: a power cut may take it back, but never without
+    what was committed after it.
     """
     if _writing.get():
         yield
@@ -327,7 +332,7 @@ def transaction(patience: float | None = None) -> Iterator[None]:
     session.info["on_commit"] = callbacks
     if patience is not None:
         session.info["patience"] = patience
-    token = _writing.set(True)
+    token, waits = _writing.set(True), _durable.set(durable)
     try:
         with _turn_to_write():
             try:
@@ -338,6 +343,7 @@ def transaction(patience: float | None = None) -> Iterator[None]:
                 raise
     finally:
         _writing.reset(token)
+        _durable.reset(waits)
         del session.info["on_commit"]
         session.info.pop("patience", None)
     for callback in callbacks:
@@ -597,6 +603,9 @@ def _ask_whether_it_lives(connection: Any, record: Any, _proxy: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A write takes its lock at once: upgrading a read later would fail with SQLITE_BUSY and no second try.
     if connection.dialect.name == "sqlite":
+        if connection.info.get("durable", True) != _durable.get():  # cannot be said once it has begun
+            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if _durable.get() else 'NORMAL'}")
+            connection.info["durable"] = _durable.get()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if _writing.get() else "BEGIN")
 
 

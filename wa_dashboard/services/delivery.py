@@ -113,15 +113,17 @@ def next_batch(
     urgent_only: bool = False,
     floor: bool = True,
     holder: str = "",
-    beforehand: Callable[[], object] = lambda: None,
+    beforehand: Callable[[], object] | None = None,
 ) -> Batch:
     """Claim, ask the limits, begin. In no transaction; opens the tenant's scope itself.
 
-    ``beforehand`` is done in the claim's transaction: settling the batch before costs no commit of its own.
+    ``beforehand`` is done in the claim's transaction: settling the batch before costs no commit of its own. A claim
+    alone does not wait for the disk: to lose it costs nothing.
     """
     with tenant_scope(lane.tenant.id):
-        with transaction():
-            beforehand()
+        with transaction(durable=beforehand is not None):
+            if beforehand is not None:
+                beforehand()
             claimed = claim(lane, room, urgent_only=urgent_only, floor=floor, holder=holder)
             if claimed is None:
                 return Batch(0, [])

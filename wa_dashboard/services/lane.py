@@ -161,7 +161,7 @@ class LaneAtWork:
                 urgent_only=urgent_only,
                 floor=floor,
                 holder=self._journal.name,
-                beforehand=settle,
+                beforehand=settle if ripe else None,
             )
         finally:
             if settled:
