@@ -34,7 +34,6 @@ class Message(Made, TenantRow):
         Index("ix_wa_messages_newest", "tenant_id", "created_at", "id"),
         Index("ix_wa_messages_contact", "tenant_id", "contact_id", "created_at"),
         Index("ix_wa_messages_order", "tenant_id", "order_id"),
-        Index("ix_wa_messages_external", "tenant_id", "external_id"),
         Index(
             "ix_wa_messages_media",
             "tenant_id",
