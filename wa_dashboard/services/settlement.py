@@ -100,6 +100,8 @@ def _show(account: ProviderAccount, pairs: "Sequence[tuple[Begun, Outcome]]") ->
 def _parked(account: ProviderAccount, external_ids: Sequence[str]) -> Sequence[str]:
     """Those whose receipts came before we knew the id."""
     wanted = select(WebhookItem.external_id).where(
-        WebhookItem.account_id == account.id, WebhookItem.state == "parked", among(WebhookItem.external_id, external_ids)
+        WebhookItem.account_id == account.id,
+        WebhookItem.state == "parked",
+        among(WebhookItem.external_id, external_ids),
     )
     return [external_id for external_id in db.session.scalars(wanted.distinct()) if external_id]
