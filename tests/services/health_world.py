@@ -27,6 +27,11 @@ from wa_dashboard.services import consent_log, contacts, delivery, settlement
 DOWN = (503, {"error": {"code": 131016, "message": "Service unavailable", "type": "OAuthException"}})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # the five of the library are refused connections, which looks like a doubt
+
+
 class FarEnd:
     """``answer``: what a send gets, (status, body) or None for a connection that is closed; ``look``: what a GET gets.
 
@@ -100,8 +105,7 @@ def _handler(far):
 def far_end_at(app, *providers):
     """The test accounts of these providers send to a far end of ours inside the block."""
     far = FarEnd()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(far))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(far))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     before = app.extensions["wa_settings"]

@@ -22,8 +22,10 @@ from tests.services.health_world import (
     queue,
     settle,
 )
+from tests.support import children
 from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
 from wa_dashboard.domain import health
+from wa_dashboard.domain.pace import Pace
 from wa_dashboard.models import AccountEvent, Attempt, Breaker, Message, Outbox, ProviderAccount
 from wa_dashboard.providers.base import Outcome
 from wa_dashboard.services import breakers, delivery, engine, failover, probing, settlement, slowing, waiting
@@ -399,6 +401,48 @@ def test_an_outage_is_survived_without_a_loss(tenant, template, far, until):
     assert max(len(attempts_of(each)) for each in ids) <= delivery.pace().tries + 10
     failover.relieve()
     assert breaker_of(tenant.account) is None
+
+
+@pytest.mark.full
+@pytest.mark.timeout(420)
+def test_two_minutes_of_outage_cost_ten_requests(app, monkeypatch, tenant, template, far, capsys):
+    """R26 at the real pace, four processes: what is wasted, how many look at once, what is lost, when all is back."""
+    monkeypatch.setitem(app.extensions, "wa_pace", Pace())
+    far.answer = DOWN
+    ids = queue(tenant, template, 60)  # fewer than a minute's limit
+    over = time.monotonic() + 240
+
+    def work():
+        while time.monotonic() < over and any(message_of(each).status != "accepted" for each in ids[-1:]):
+            failover.relieve()
+            engine.serve(1.0)
+            probing.probe_due()
+            time.sleep(0.5)
+
+    pids = [children.start(app, work) for _ in range(4)]
+    began = time.monotonic()
+    while breaker_of(tenant.account) is None:
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    time.sleep(2.0)  # what was under way when it opened
+    opened_after = len(far.sends)
+    while time.monotonic() - began < 120:
+        time.sleep(0.5)
+    wasted, far.answer = len(far.sends) - opened_after, None
+    back = time.monotonic()
+    while any(message_of(each).status != "accepted" for each in ids):
+        assert time.monotonic() - back < 60, [message_of(each).status for each in ids]
+        time.sleep(0.5)
+    recovered = time.monotonic() - back
+    assert [children.end_of(pid) for pid in pids] == [0] * 4
+
+    with capsys.disabled():
+        print(
+            f"\nR26: {opened_after} requests until it opened, {wasted} wasted in two minutes, {far.most_looks} look at"
+            f" once, all {len(ids)} accepted {recovered:.0f} s after the end"
+        )
+    assert wasted <= 10
+    assert far.most_looks == 1
 
 
 # --- slower -----------------------------------------------------------------------------------------------------
