@@ -20,6 +20,7 @@ from .hooks import (
     StatusItem,
     TemplateStatusItem,
     UnknownItem,
+    VolumeTier,
     WebhookMalformed,
     WebhookRequest,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "TemplateDraft",
     "TemplateStatusItem",
     "UnknownItem",
+    "VolumeTier",
     "WebhookMalformed",
     "WebhookRequest",
     "WireReply",
@@ -218,6 +220,14 @@ class Provider(ABC):
     def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
         """Change a template and ask for approval again; the answer may carry another ``external_id``.
         Raises ProviderError, CannotBuild."""
+
+    @abstractmethod
+    def delete_template(self, external_id: str | None, name: str, language: str) -> None:
+        """Take one language of a template away for good; one that is not there counts as taken away.
+
+        Raises ProviderError; its outcome's code is ``all_languages`` where the provider could only delete the name in
+        every language, and there are others. The name of an approved one is closed for 30 days at Meta.
+        """
 
     @abstractmethod
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:

@@ -65,6 +65,19 @@ class Item:
     account_refs: tuple[str, ...] = ()
 
 
+class VolumeTier(NamedTuple):
+    """From which message of a month on, and up to which, a market's price of a category is as low as now.
+
+    ``most`` is None where there is no end; ``month`` is ``2025-11``, ``since`` when it was reached (aware UTC)."""
+
+    category: str
+    region: str
+    least: int
+    most: int | None
+    month: str | None
+    since: datetime | None
+
+
 class Pricing(NamedTuple):
     """What a receipt says about money: never an amount."""
 
@@ -90,7 +103,11 @@ class StatusItem(Item):
 @dataclass(frozen=True, kw_only=True)
 class InboundItem(Item):
     """Something a person wrote or tapped. ``type`` is the provider's word (``text``, ``button``, ``system`` …);
-    ``text`` only when the person really wrote or tapped it; ``opt_out_type`` is ``stop``, ``start``, ``help``."""
+    ``text`` only when the person really wrote or tapped it; ``opt_out_type`` is ``stop``, ``start``, ``help``.
+
+    A ``system`` item says that a person is to be found elsewhere: ``event`` is WhatsApp's word for it
+    (``user_changed_number``, ``user_changed_user_id``, ``customer_identity_changed``), ``new_phone`` and
+    ``new_user_id`` where. ``in_reply_to`` is also the message that a reaction, an edit or a revocation is about."""
 
     external_id: str | None
     from_phone: str | None
@@ -101,12 +118,18 @@ class InboundItem(Item):
     in_reply_to: str | None = None
     profile_name: str | None = None
     type: str = "text"
+    event: str | None = None
+    new_phone: str | None = None
+    new_user_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateStatusItem(Item):
     """News of a template. ``change`` says which field is new: ``status``, ``quality``, ``category``, ``announced``
-    (``category`` will apply at ``effective_at``) or ``components`` (read the template again)."""
+    (``category`` will apply at ``effective_at``) or ``components`` (read the template again).
+
+    ``previous`` is the category or quality before; ``detail`` and ``recommendation`` are Meta's own sentences about a
+    pause or a refusal; ``effective_at`` is also the day on which a template is switched off."""
 
     change: Literal["status", "quality", "category", "announced", "components"]
     external_id: str | None
@@ -117,26 +140,50 @@ class TemplateStatusItem(Item):
     category: str | None = None
     quality: str | None = None
     effective_at: datetime | None = None
+    previous: str | None = None
+    detail: str | None = None
+    recommendation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceItem(Item):
-    """A person told WhatsApp to stop or resume our marketing messages."""
+    """A person told WhatsApp to stop or resume our marketing messages; ``detail`` is WhatsApp's sentence about it."""
 
     phone: str | None
     value: Literal["stop", "resume"]
     user_id: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountItem(Item):
-    """News of the account or number. ``effect``: ``stop`` and ``resume`` sending, or ``info``."""
+    """News of the account or number. ``effect``: ``stop`` and ``resume`` sending, or ``info``.
+
+    ``topic`` is what it is about, ``event`` the provider's word. The facts are None when it tells none of them:
+    ``tier`` different people in 24 hours (0: no limit), ``rate`` messages a second, ``numbers`` the most numbers,
+    ``quality`` ``green``, ``yellow``, ``red``; ``name`` the name people see, as asked for; ``decision`` (lower case)
+    and ``reason`` of a review; ``restrictions`` and ``until`` when the last of them ends; ``effective_at`` the day of
+    a ban; ``severity`` of an alert; ``country`` of the business; ``volume`` for prices."""
 
     event: str
     effect: Literal["stop", "resume", "info"]
     detail: str = ""
     phone: str | None = None
     fault: Fault | None = None
+    topic: Literal["account", "number", "name", "review", "security", "alert", "capability", "error"] = "account"
+    tier: int | None = None
+    rate: int | None = None
+    numbers: int | None = None
+    quality: str | None = None
+    name: str | None = None
+    decision: str | None = None
+    reason: str | None = None
+    restrictions: tuple[str, ...] = ()
+    until: datetime | None = None
+    effective_at: datetime | None = None
+    severity: str | None = None
+    country: str | None = None
+    volume: VolumeTier | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

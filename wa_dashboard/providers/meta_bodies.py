@@ -246,7 +246,7 @@ def template_answer(data: Any, name: str | None = None, language: str | None = N
     """A template as created or listed by Meta or 360dialog (status in either case)."""
     raw_status = text_at(data, "status") or ""
     reason = text_at(data, "rejected_reason")
-    category = text_at(data, "category")
+    category, was, right = (text_at(data, key) for key in ("category", "previous_category", "correct_category"))
     quality = text_at(data, "quality_score", "score") or text_at(data, "quality_score")
     return TemplateAnswer(
         status=template_status_word(raw_status),
@@ -259,6 +259,8 @@ def template_answer(data: Any, name: str | None = None, language: str | None = N
         name=text_at(data, "name") or name,
         language=language_code(text_at(data, "language") or language),
         raw=data if isinstance(data, dict) else {},
+        previous_category=was.lower() if was else None,
+        announced_category=right.lower() if right and right != category else None,
     )
 
 

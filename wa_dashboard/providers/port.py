@@ -195,7 +195,10 @@ class TemplateDraft:
 
 @dataclass(frozen=True)
 class TemplateAnswer:
-    """What the provider says about a template. ``status`` is our word (states.md §6.4) or ``"unknown"``."""
+    """What the provider says about a template. ``status`` is our word (states.md §6.4) or ``"unknown"``.
+
+    ``previous_category`` is what it was before; ``announced_category`` what it will be, when the provider has said
+    that another one is right."""
 
     status: str
     external_id: str | None
@@ -208,6 +211,8 @@ class TemplateAnswer:
     name: str | None = None
     language: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
+    previous_category: str | None = None
+    announced_category: str | None = None
 
 
 class Probe(NamedTuple):
