@@ -62,6 +62,9 @@ class Planted(Provider):
     def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
         return self.submit_template(draft)
 
+    def delete_template(self, external_id: str | None, name: str, language: str) -> None:
+        self.ask(self.request("DELETE", f"{self.urls['api']}/t"))
+
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
         self.ask(self.request("GET", f"{self.urls['api']}/t"))
         return None

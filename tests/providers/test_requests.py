@@ -29,7 +29,6 @@ BUTTON_DRAFTS = [
     replace(DRAFT, header=None, footer="", buttons=(Button("copy_code", "Cod", example="VARA26"),)),
     replace(DRAFT, header=Header("image", handle="4::aW", link="https://cdn.example.org/h.jpg"), footer="", buttons=()),
     replace(DRAFT, header=Header("image", handle="4::aW", link="https://cdn.example.org/h.jpg")),
-    replace(DRAFT, header=Header("location"), footer="", buttons=()),
     DRAFT,
     OTP_DRAFT,
 ]
@@ -315,7 +314,6 @@ def test_twilio_numbers_the_draft_as_it_fills_it():
                 "twilio/call-to-action",
                 "twilio/media",
                 "whatsapp/card",
-                "twilio/text",
                 "whatsapp/card",
                 "whatsapp/authentication",
             ],

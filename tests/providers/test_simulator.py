@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 
+from wa_dashboard.providers import twilio_bodies
 from wa_dashboard.providers.base import (
     InboundItem,
     PreferenceItem,
@@ -307,3 +309,95 @@ def test_metas_handshake_needs_the_right_token(world):
     with pytest.raises(ProviderError) as problem:
         stranger.register_webhook(world.box.url)
     assert problem.value.outcome.kind == "rejected"
+
+
+ENGLISH = replace(DRAFT, language="en", body="Hello {{first_name}}, your tickets for {{event}} are ready.")
+
+
+def test_one_language_is_deleted_and_the_other_stays(world):
+    provider = world.provider
+    romanian, english = world.approved(), world.approved(ENGLISH)
+
+    if provider.name == "dialog360":  # it would delete both
+        with pytest.raises(ProviderError) as problem:
+            provider.delete_template(romanian.external_id, DRAFT.name, "ro")
+        assert problem.value.outcome.code == "all_languages"
+        assert len(provider.list_templates()) == 2
+        return
+    provider.delete_template(romanian.external_id, DRAFT.name, "ro")
+    provider.delete_template(romanian.external_id, DRAFT.name, "ro")
+
+    assert [left.external_id for left in provider.list_templates()] == [english.external_id]
+    assert provider.template_status(romanian.external_id, DRAFT.name, "ro") is None
+    assert world.send(english, language="en").kind == "accepted"
+    assert world.send(romanian).error_class in ("template", "request")
+
+
+def test_the_last_language_is_deleted_by_name_too(world):
+    world.approved()
+    world.provider.delete_template(None, DRAFT.name, "ro")
+
+    assert world.provider.list_templates() == []
+
+
+def test_a_rejected_template_is_changed_and_goes_back_to_review(world):
+    provider = world.provider
+    answer = world.approved()
+    decided = {"account": world.account, "name": DRAFT.name, "language": "ro"}
+    world.control("POST", "templates", **decided, event="REJECTED", reason="SCAM")
+    better = replace(DRAFT, body="Bună {{first_name}}, biletele pentru {{event}} te așteaptă aici.")
+
+    if provider.name == "dialog360":
+        with pytest.raises(ProviderError):
+            provider.edit_template(answer.external_id, better)
+        return
+    changed = provider.edit_template(answer.external_id, better)
+    eventually(lambda: provider.template_status(changed.external_id, DRAFT.name, "ro").status == "approved")
+
+    assert (changed.external_id == answer.external_id) == (provider.name == "meta_cloud")
+    world.send(changed, to="+40700000001")
+    asked = requests.get(f"{world.simulator.url}/_sim/phone", params={"to": "+40700000001"}, timeout=5)
+    assert "te așteaptă aici" in asked.json()["messages"][-1]["text"]
+
+
+def test_a_content_nobody_was_asked_about_is_changed_in_place(world):
+    if world.provider.name != "twilio":
+        return
+    wanted = twilio_bodies.create_body(DRAFT)
+    url = f"{world.provider.urls['content']}/v1/Content"
+    sid = world.provider.ask(world.provider.request("POST", url, payload=wanted))["sid"]
+
+    changed = world.provider.edit_template(sid, ENGLISH)
+    assert changed.external_id == sid
+    eventually(lambda: world.provider.template_status(sid, DRAFT.name, "en").status == "approved")
+    with pytest.raises(ProviderError):
+        world.provider.ask(world.provider.request("PUT", f"{url}/{sid}", payload=wanted))
+
+
+def test_a_pause_is_ended_where_the_provider_lets_us(world):
+    provider = world.provider
+    answer = world.approved()
+    world.control("POST", "templates", account=world.account, name=DRAFT.name, language="ro", event="PAUSED")
+    assert provider.template_status(answer.external_id, DRAFT.name, "ro").status == "paused"
+
+    if not provider.can_unpause:
+        with pytest.raises(ProviderError):
+            provider.unpause_template(answer.external_id)
+        return
+    provider.unpause_template(answer.external_id)
+
+    assert provider.template_status(answer.external_id, DRAFT.name, "ro").status == "approved"
+    with pytest.raises(ProviderError) as problem:
+        provider.unpause_template(answer.external_id)
+    assert "not paused" in problem.value.outcome.detail
+
+
+def test_lists_of_more_than_one_page_are_whole(world):
+    provider = world.provider
+    names = [f"long_list_{n:03d}" for n in range(103)]
+    for n, name in enumerate(names):  # a text of its own, or Meta would call it a duplicate
+        provider.submit_template(
+            replace(DRAFT, name=name, body=f"Salut {{{{first_name}}}}, ai locul {n} la noi.", header=None)
+        )
+
+    assert sorted(answer.name for answer in provider.list_templates()) == names

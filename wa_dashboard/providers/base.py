@@ -127,6 +127,7 @@ class Provider(ABC):
     webhook_header: ClassVar[str]  # the header that carries the proof; present = this provider is speaking
     can_look_up: ClassVar[bool] = False  # whether find_sent is evidence in both directions
     templates_by_webhook: ClassVar[bool] = True  # False: only polling tells of an approval
+    can_unpause: ClassVar[bool] = False  # whether a paused template can be asked back before its time
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -218,8 +219,11 @@ class Provider(ABC):
 
     @abstractmethod
     def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
-        """Change a template and ask for approval again; the answer may carry another ``external_id``.
-        Raises ProviderError, CannotBuild."""
+        """Change a template and ask for approval again; the answer may carry another ``external_id`` (a copy).
+
+        Raises CannotBuild, and ProviderError: code ``cannot_edit`` where only another name or category would help, or
+        the template is in a state in which the provider takes no change.
+        """
 
     @abstractmethod
     def delete_template(self, external_id: str | None, name: str, language: str) -> None:
@@ -228,6 +232,10 @@ class Provider(ABC):
         Raises ProviderError; its outcome's code is ``all_languages`` where the provider could only delete the name in
         every language, and there are others. The name of an approved one is closed for 30 days at Meta.
         """
+
+    def unpause_template(self, external_id: str) -> None:  # noqa: ARG002 - a default
+        """Ask a paused template back before its time; only where ``can_unpause``. Raises ProviderError."""
+        raise refusal("cannot_unpause", T("%(provider)s ends a pause by itself, in its own time.", provider=self.label))
 
     @abstractmethod
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
@@ -312,8 +320,10 @@ class Provider(ABC):
         return judge(reply, self._control_id, self.fault_in, self.patience)
 
     def ask(self, request: WireRequest) -> Any:
-        """The JSON object of a control call's answer. Raises ProviderError."""
+        """The JSON object of a control call's answer, empty for one without content. Raises ProviderError."""
         reply = carry(request)
+        if reply.status == 204 and not reply.error:  # done, and nothing more to say
+            return {}
         outcome = self.judged(reply)
         if outcome.kind != "accepted":
             raise ProviderError(outcome)
@@ -323,6 +333,11 @@ class Provider(ABC):
         if not isinstance(data, dict) or self.fault_in(data, 200) is not None:
             return None
         return ""
+
+
+def refusal(code: str, reason: T) -> ProviderError:
+    """A no of our own, before or instead of the provider's."""
+    return ProviderError(Outcome("rejected", "request", code, reason))
 
 
 def provider_named(name: str) -> type[Provider]:

@@ -5,10 +5,11 @@ import random
 import string
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..domain.text import T
 from . import meta_bodies, meta_webhooks
-from .base import Provider, template_status_word
+from .base import Provider, refusal, template_status_word
 from .codes_dialog360 import PATIENCE, TEXTS
 from .codes_meta import CODES
 from .codes_meta import PATIENCE as META_PATIENCE
@@ -17,7 +18,6 @@ from .port import (
     Credential,
     Fault,
     OutboundTemplate,
-    Outcome,
     ProviderError,
     TemplateAnswer,
     TemplateDraft,
@@ -109,17 +109,34 @@ class Dialog360(Provider):
 
     def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:  # noqa: ARG002
         """Always refused: an API key cannot edit (contracts.md §3). Submit the next version under another name."""
-        detail = T("360dialog cannot change a template. Save it under another name and send that for approval.")
-        raise ProviderError(Outcome("rejected", "request", "cannot_edit", detail))
+        reason = T("360dialog cannot change a template. Save it under another name and send that for approval.")
+        raise refusal("cannot_edit", reason)
+
+    def delete_template(self, external_id: str | None, name: str, language: str) -> None:  # noqa: ARG002
+        """360dialog deletes a name in all its languages: done only when this is its only one (contracts.md §3)."""
+        wanted = language_code(language)
+        languages = {answer.language for answer in self._named(name) if answer.status != "deleted"}
+        if wanted not in languages:
+            return
+        if others := sorted(other or "?" for other in languages - {wanted}):
+            reason = T(
+                "360dialog would delete “%(name)s” in every language, and there are others: %(languages)s.",
+                name=name,
+                languages=", ".join(others),
+            )
+            raise refusal("all_languages", reason)
+        self.ask(self.request("DELETE", f"{self.urls['api']}/v1/configs/templates/{quote(name, safe='')}"))
 
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:  # noqa: ARG002
         wanted = language_code(language)
-        named = json.dumps({"business_templates.name": name})
-        found = [answer for answer in self._listed({"filters": named}) if answer.name == name]
-        return next((answer for answer in found if answer.language == wanted), None)
+        return next((answer for answer in self._named(name) if answer.language == wanted), None)
 
     def list_templates(self) -> list[TemplateAnswer]:
         return self._listed({})
+
+    def _named(self, name: str) -> list[TemplateAnswer]:
+        filters = json.dumps({"business_templates.name": name})
+        return [answer for answer in self._listed({"filters": filters}) if answer.name == name]
 
     def _listed(self, filters: dict[str, str]) -> list[TemplateAnswer]:
         url = f"{self.urls['api']}/v1/configs/templates"

@@ -162,6 +162,8 @@ def _draft_header(draft: TemplateDraft) -> list[dict[str, Any]]:
     if header.kind == "location":
         return [{"type": "HEADER", "format": "LOCATION"}]
     if header.kind != "text":
+        if not header.handle:
+            raise CannotBuild(T("The template needs a sample of the picture or document in its header."))
         return [{"type": "HEADER", "format": header.kind.upper(), "example": {"header_handle": [header.handle]}}]
     component: dict[str, Any] = {"type": "HEADER", "format": "TEXT", "text": _plain(header.text)}
     if names := variables_of(header.text):

@@ -7,17 +7,30 @@ import re
 import string
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..domain.text import T
 from . import meta_bodies, meta_webhooks
-from .base import Provider, template_status_word
+from .base import Provider, refusal, template_status_word
 from .codes_meta import CODES, PATIENCE
 from .hooks import Item, WebhookRequest
-from .port import Credential, Fault, OutboundTemplate, TemplateAnswer, TemplateDraft, WireRequest
-from .wire import e164, language_code, same, text_at
+from .port import (
+    Credential,
+    Fault,
+    OutboundTemplate,
+    Outcome,
+    ProviderError,
+    TemplateAnswer,
+    TemplateDraft,
+    WireRequest,
+)
+from .wire import dig, e164, language_code, same, text_at
 
 VERSION = "v24.0"
 MOST_PAGES = 100
+MOST_RESTARTS = 2
+INVALID_CURSOR = "131059"
+EDITABLE = {"APPROVED", "REJECTED", "PAUSED"}
 _FIELDS = (
     "id,name,language,status,category,previous_category,correct_category,sub_category,parameter_format,"
     "components,rejected_reason,quality_score,message_send_ttl_seconds"
@@ -37,6 +50,7 @@ class MetaCloud(Provider):
     codes = CODES
     patience = PATIENCE
     webhook_header = "X-Hub-Signature-256"
+    can_unpause = True
     credentials = (
         Credential("phone_number_id", T("Phone number ID"), hint="106540352242922", pattern=_ID),
         Credential("waba_id", T("WhatsApp business account ID"), hint="102290129340398", pattern=_ID),
@@ -93,10 +107,50 @@ class MetaCloud(Provider):
         return self._answer(draft, self.ask(self.request("POST", url, payload=meta_bodies.create_body(draft))))
 
     def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+        """Only of an approved, rejected or paused one, and never the category of an approved one (contracts.md §1.3).
+        Its name and language stay what they are."""
         body = meta_bodies.create_body(draft)
-        changed = {key: body[key] for key in ("category", "components", "message_send_ttl_seconds") if key in body}
-        self.ask(self.request("POST", f"{self.graph}/{external_id}", payload=changed))
+        url = self._template_url(external_id)
+        present = self.ask(self.request("GET", url, query={"fields": "name,language,status,category"}))
+        state, category = ((text_at(present, key) or "").upper() for key in ("status", "category"))
+        if (text_at(present, "name"), language_code(text_at(present, "language"))) != (body["name"], body["language"]):
+            raise refusal("cannot_edit", T("A template keeps its name and its language: save this one as a new one."))
+        if state not in EDITABLE:
+            raise refusal("cannot_edit", T("Meta takes no changes to this template in its present state."))
+        if state == "APPROVED" and category != body["category"]:
+            raise refusal("cannot_edit", T("The category of an approved template stays. Save this one as a new one."))
+        wanted = ("components", "message_send_ttl_seconds", *(() if state == "APPROVED" else ("category",)))
+        self._done(self.request("POST", url, payload={key: body[key] for key in wanted if key in body}))
         return self._answer(draft, {"id": external_id, "status": "PENDING", "category": draft.category})
+
+    def delete_template(self, external_id: str | None, name: str, language: str) -> None:
+        """By name and id: by its name alone it would go in every language (contracts.md §1.3)."""
+        external_id = external_id or self._living_id(name, language)
+        if external_id is None:
+            return
+        url = f"{self.graph}/{self.keys['waba_id']}/message_templates"
+        try:
+            self._done(self.request("DELETE", url, query={"name": name, "hsm_id": external_id}))
+        except ProviderError as problem:
+            if problem.outcome.kind != "rejected" or self._living_id(name, language) == external_id:
+                raise
+
+    def _living_id(self, name: str, language: str) -> str | None:
+        found = self.template_status(None, name, language)
+        return found.external_id if found is not None and found.status != "deleted" else None
+
+    def unpause_template(self, external_id: str) -> None:
+        self._done(self.request("POST", self._template_url(external_id) + "/unpause"))
+
+    def _template_url(self, external_id: str) -> str:
+        return f"{self.graph}/{quote(external_id, safe='')}"
+
+    def _done(self, request: WireRequest) -> None:
+        """A change that is answered with ``success``. Raises ProviderError."""
+        answer = self.ask(request)
+        if dig(answer, "success") is False:
+            detail = text_at(answer, "reason") or text_at(answer, "message") or ""
+            raise ProviderError(Outcome("rejected", "template", "no_success", detail, scope="template"))
 
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
         wanted = language_code(language)
@@ -122,6 +176,16 @@ class MetaCloud(Provider):
         )
 
     def _listed(self, filters: dict[str, str]) -> list[TemplateAnswer]:
+        """Every page; a cursor that stops being valid on the way means to begin again (contracts.md §1.3)."""
+        for _ in range(MOST_RESTARTS):
+            try:
+                return self._walked(filters)
+            except ProviderError as problem:
+                if problem.outcome.code != INVALID_CURSOR:
+                    raise
+        return self._walked(filters)
+
+    def _walked(self, filters: dict[str, str]) -> list[TemplateAnswer]:
         url = f"{self.graph}/{self.keys['waba_id']}/message_templates"
         query: dict[str, str | int] = {"fields": _FIELDS, "limit": 100, **filters}
         answers: list[TemplateAnswer] = []

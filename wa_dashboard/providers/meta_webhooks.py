@@ -20,7 +20,7 @@ from .hooks import (
     WebhookRequest,
     refer,
 )
-from .meta_news import news_item, unknown_item
+from .meta_news import accounts_meant, news_item, unknown_item
 from .port import Fault
 from .verdict import fault
 from .wire import (
@@ -38,6 +38,13 @@ from .wire import (
 
 MOST_ITEMS = 10_000  # Meta batches up to about 1,000
 STATUSES = {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
+# What a message may hold, where its type is missing.
+CONTENTS = (
+    *("text", "button", "interactive", "image", "video", "audio", "document", "sticker", "location", "contacts"),
+    *("order", "reaction", "edit", "revoke", "system"),
+)
+# WhatsApp's words, newest first, for a person who has another number now.
+CHANGED_NUMBER = ("user_changed_number", "customer_changed_number")
 
 
 def parse(request: WebhookRequest) -> list[Item]:
@@ -63,6 +70,7 @@ def references(request: WebhookRequest) -> tuple[list[str], list[str], list[str]
             _remember(numbers, text_at(change, "value", "metadata", "phone_number_id"))
             _remember(displays, e164(text_at(change, "value", "metadata", "display_phone_number")))
             _remember(displays, e164(text_at(change, "value", "display_phone_number")))
+            _remember(accounts, text_at(change, "value", "waba_info", "waba_id"))
     return list(numbers)[:100], list(accounts)[:100], list(displays)[:100]
 
 
@@ -102,7 +110,8 @@ def _change(change: Any, account: str | None, told: datetime, came: datetime, su
 
 
 def _refs(value: dict[str, Any], account: str | None) -> tuple[str, ...]:
-    number = text_at(value, "metadata", "phone_number_id")
+    account, alerted = accounts_meant(value, account)
+    number = text_at(value, "metadata", "phone_number_id") or alerted
     display = e164(text_at(value, "metadata", "display_phone_number") or text_at(value, "display_phone_number"))
     named = (("pnid", number), ("waba", account), ("phone", display))
     return tuple(f"{kind}:{ref}" for kind, ref in named if ref and not bad_text(ref))
@@ -133,11 +142,13 @@ def _guarded(raw: Any, at: datetime, read: Callable[[], Item], suspect: bool) ->
     return read()
 
 
-def _status(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
+def _status(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
     word = text_at(item, "status") or ""
     status = STATUSES.get(word)
     at = instant(item.get("timestamp"))
     external_id, correlation_id = text_at(item, "id"), text_at(item, "biz_opaque_callback_data")
+    if word == "deleted":  # about a message of theirs: nothing of ours changed (contracts.md §1.5)
+        return unknown_item(item, came, "a person took back a message of theirs")
     if status is None:
         return unknown_item(item, came, f"status {word[:40]!r} is new to us")
     if at is None:
@@ -154,8 +165,10 @@ def _status(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Ite
         status=status,  # type: ignore[arg-type]
         error=error or (Fault("request", "unknown", "", "message") if status == "failed" else None),
         pricing=_pricing(item),
-        recipient=e164(text_at(item, "recipient_id")),
-        recipient_user_id=text_at(item, "recipient_user_id"),
+        recipient=e164(text_at(item, "recipient_id")) or e164(text_at(item, "recipient_participant_id")),
+        recipient_user_id=text_at(item, "recipient_user_id")
+        or text_at(item, "recipient_participant_user_id")
+        or text_at(_contact(value, item, "recipient_id", "recipient_user_id"), "user_id"),
     )
 
 
@@ -191,11 +204,12 @@ def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Ite
     at = instant(item.get("timestamp"))
     if at is None:
         return unknown_item(item, came, "a message without a time", malformed=True)
-    kind = text_at(item, "type") or next((k for k in ("text", "button", "interactive") if k in item), "unknown")
-    phone = e164(text_at(item, "from")) or e164(text_at(item, "system", "wa_id") if kind == "system" else None)
-    user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id")
-    reply_to = text_at(item, "context", "id")
-    if phone is None and user_id is None and reply_to is None and text_at(item, "from") is None:
+    kind = text_at(item, "type") or next((k for k in CONTENTS if k in item), "unknown")
+    contact = _contact(value, item, "from", "from_user_id")
+    phone = e164(text_at(item, "from")) or _phone_of_system(item) or e164(text_at(contact, "wa_id"))
+    user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id") or text_at(contact, "user_id")
+    reply_to = next((found for path in _ABOUT if (found := text_at(item, *path))), None)
+    if not (phone or user_id or reply_to or text_at(item, "from") or kind == "system"):
         return unknown_item(item, came, "a message without a sender", malformed=True)
     external_id = text_at(item, "id")
     text, payload = _content(kind, item)
@@ -209,9 +223,39 @@ def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Ite
         text=text,
         button_payload=payload,
         in_reply_to=reply_to,
-        profile_name=_profile_name(value, item),
+        profile_name=_clean(text_at(contact, "name")),
         type=kind,
+        **_moved(item if kind == "system" else None),
     )
+
+
+# What a message answers, or is about.
+_ABOUT = (
+    ("context", "id"),
+    ("reaction", "message_id"),
+    ("edit", "original_message_id"),
+    ("revoke", "original_message_id"),
+    ("edit", "message", "context", "id"),
+)
+
+
+def _phone_of_system(item: dict[str, Any]) -> str | None:
+    """Whom a system message is about, never the number they have moved to."""
+    moved = text_at(item, "system", "type") in CHANGED_NUMBER
+    return e164(text_at(item, "system", "customer") or (None if moved else text_at(item, "system", "wa_id")))
+
+
+def _moved(item: dict[str, Any] | None) -> dict[str, Any]:
+    """Where a person is to be found from now on (contracts.md §1.6). In older forms the event has other names."""
+    if item is None:
+        return {}
+    event = text_at(item, "system", "type")
+    number = text_at(item, "system", "wa_id") or text_at(item, "system", "new_wa_id")
+    return {
+        "event": event,
+        "new_phone": e164(number) if event in CHANGED_NUMBER else None,
+        "new_user_id": text_at(item, "system", "user_id") if event == "user_changed_user_id" else None,
+    }
 
 
 def _content(kind: str, item: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -225,18 +269,31 @@ def _content(kind: str, item: dict[str, Any]) -> tuple[str | None, str | None]:
         return text_at(chosen, "title"), text_at(chosen, "id")
     if kind in ("image", "video", "document"):
         return text_at(item, kind, "caption"), None
+    if kind == "edit":  # what they wrote instead: a STOP written by correcting a message is a STOP
+        edited = dig(item, "edit", "message")
+        content = text_at(edited, "type") or ""
+        return _content(content, edited)[0] if content in ("text", "image", "video", "document") else None, None
     return None, None
 
 
-def _profile_name(value: dict[str, Any], item: dict[str, Any]) -> str | None:
-    """The sender's name: of the contact that is the sender, or of the only contact there is."""
+def _contact(value: dict[str, Any], item: dict[str, Any], phone_key: str, user_key: str) -> dict[str, str | None]:
+    """``wa_id``, ``user_id`` and ``name`` of the contact that an item's person is, or of the only contact there is;
+    but no id of a contact that has another number than the person."""
     contacts = items_at(value, "contacts")
-    sender = {ref for ref in (text_at(item, "from"), text_at(item, "from_user_id")) if ref}
+    phone, person = text_at(item, phone_key), text_at(item, user_key)
     for contact in contacts:
-        if len(contacts) == 1 or sender & {text_at(contact, "wa_id"), text_at(contact, "user_id")}:
-            name = text_at(contact, "profile", "name")
-            return None if name is None or bad_text(name) else name
-    return None
+        known = text_at(contact, "wa_id"), text_at(contact, "user_id")
+        same_person = any(ref is not None and ref in known for ref in (phone, person))
+        if same_person or len(contacts) == 1:
+            name = _clean(text_at(contact, "profile", "name"))
+            strange = not same_person and any(a and b and a != b for a, b in zip((phone, person), known, strict=True))
+            ids = (None, None) if strange else map(_clean, known)
+            return dict(zip(("wa_id", "user_id", "name"), (*ids, name), strict=True))
+    return {}
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None or bad_text(text) else text
 
 
 def _preference(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
@@ -249,7 +306,15 @@ def _preference(item: dict[str, Any], _value: dict[str, Any], came: datetime) ->
         return unknown_item(item, came, "a preference without a person", malformed=True)
     at = instant(item.get("timestamp")) or came
     key = f"preference:{phone or user_id}:{wanted}:{item.get('timestamp')}"
-    return PreferenceItem(key=key[:300], at=at, raw=item, phone=phone, value=wanted, user_id=user_id)  # type: ignore[arg-type]
+    return PreferenceItem(
+        key=key[:300],
+        at=at,
+        raw=item,
+        phone=phone,
+        value=wanted,  # type: ignore[arg-type]
+        user_id=user_id,
+        detail=text_at(item, "detail") or "",
+    )
 
 
 def _stray_error(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
@@ -262,6 +327,7 @@ def _stray_error(item: dict[str, Any], value: dict[str, Any], came: datetime) ->
         effect="stop" if found and found.error_class == "account_stop" and found.scope != "recipient" else "info",
         detail=found.detail if found else "",
         fault=found,
+        topic="error",
     )
 
 

@@ -34,6 +34,7 @@ from .verdict import outcome_of
 from .wire import bad_text, e164, items_at, language_code, read_json, text_at
 
 MOST_PAGES = 100
+UNKNOWN_THERE = ("20404", "http_404")
 # Five retries on any failure: Twilio's default is one, on failed connections only. Never part of the signed URL.
 CALLBACK_RETRIES = "#rc=5&rp=all"
 _SID = "[0-9A-Za-z]{1,64}"
@@ -143,7 +144,7 @@ class Twilio(Provider):
         try:
             data = self.ask(self.request("GET", f"{self._account}/Messages/{quote(external_id, safe='')}.json"))
         except ProviderError as problem:
-            if problem.outcome.code in ("20404", "http_404"):
+            if problem.outcome.code in UNKNOWN_THERE:
                 return None
             raise
         return _record(data)
@@ -153,14 +154,14 @@ class Twilio(Provider):
     def submit_template(self, draft: TemplateDraft, external_id: str | None = None) -> TemplateAnswer:
         """Two calls: the content, then its approval. When the second fails, the error's outcome carries the
         content's id; give it back as ``external_id`` instead of creating a second content."""
-        content = f"{self.urls['content']}/v1/Content"
         if external_id is None:
-            created = self.ask(self.request("POST", content, payload=twilio_bodies.create_body(draft)))
+            contents = f"{self.urls['content']}/v1/Content"
+            created = self.ask(self.request("POST", contents, payload=twilio_bodies.create_body(draft)))
             external_id = text_at(created, "sid")
             if external_id is None:
                 raise ProviderError(Outcome("ambiguous", "ambiguous", "no_answer", "the content came without a sid"))
         approval = {"name": draft.name, "category": draft.category.upper()}
-        url = f"{content}/{quote(external_id, safe='')}/ApprovalRequests/whatsapp"
+        url = f"{self._content(external_id)}/ApprovalRequests/whatsapp"
         try:
             data = self.ask(self.request("POST", url, payload=approval))
         except ProviderError as problem:
@@ -173,20 +174,41 @@ class Twilio(Provider):
         category = answer.category or draft.category.lower()
         return replace(answer, category=category, parameter_map=twilio_bodies.parameter_map(draft), raw=data)
 
-    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:  # noqa: ARG002
-        """Twilio's contents do not change once approved: a new one is made and the answer carries its id."""
-        return self.submit_template(draft)
+    def edit_template(self, external_id: str, draft: TemplateDraft) -> TemplateAnswer:
+        """A content that was never sent for approval is changed; any other stays as WhatsApp has seen it, and a copy
+        is made, whose id the answer carries."""
+        present = self.template_status(external_id, draft.name, draft.language)
+        if present is None or present.status != "draft":
+            return self.submit_template(draft)
+        changed = {"variables": {}, **twilio_bodies.create_body(draft)}
+        self.ask(self.request("PUT", self._content(external_id), payload=changed))
+        return self.submit_template(draft, external_id)
+
+    def delete_template(self, external_id: str | None, name: str, language: str) -> None:
+        """The content, and with it WhatsApp's template: a content is one language."""
+        if external_id is None:
+            found = self.template_status(None, name, language)
+            external_id = found.external_id if found else None
+        if external_id is None:
+            return
+        try:
+            self.ask(self.request("DELETE", self._content(external_id)))
+        except ProviderError as problem:
+            if problem.outcome.code not in UNKNOWN_THERE:
+                raise
+
+    def _content(self, external_id: str) -> str:
+        return f"{self.urls['content']}/v1/Content/{quote(external_id, safe='')}"
 
     def template_status(self, external_id: str | None, name: str, language: str) -> TemplateAnswer | None:
         if external_id is None:
             wanted = language_code(language)
             named = (a for a in self.list_templates() if a.name == name and a.language == wanted)
             return next(named, None)
-        url = f"{self.urls['content']}/v1/Content/{quote(external_id, safe='')}/ApprovalRequests"
         try:
-            data = self.ask(self.request("GET", url))
+            data = self.ask(self.request("GET", f"{self._content(external_id)}/ApprovalRequests"))
         except ProviderError as problem:
-            if problem.outcome.code in ("20404", "http_404"):
+            if problem.outcome.code in UNKNOWN_THERE:
                 return None
             raise
         content = {"sid": external_id, "language": language, "friendly_name": name}

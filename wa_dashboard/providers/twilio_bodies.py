@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from ..domain.text import T
 from .base import template_status_word
 from .codes_twilio import CODES
-from .port import Button, Fault, OutboundTemplate, TemplateAnswer, TemplateDraft
+from .port import Button, CannotBuild, Fault, Header, OutboundTemplate, TemplateAnswer, TemplateDraft
 from .verdict import fault
 from .wire import dig, filled, header_text, language_code, text_at, variables_of, with_variables
 
@@ -65,7 +66,7 @@ def _types(draft: TemplateDraft, keys: dict[str, str]) -> dict[str, Any]:
     """The plainest type that can hold the draft; only a card has a header, a footer or buttons of two kinds."""
     text = with_variables(draft.body, keys)
     kinds = {button.kind for button in draft.buttons}
-    media = draft.header.link if draft.header is not None and draft.header.kind != "text" else ""
+    media = _sample(draft.header)
     mixed = "quick_reply" in kinds and len(kinds) > 1
     if draft.footer or header_text(draft.header) or mixed or (media and draft.buttons):
         return {"whatsapp/card": _card(draft, keys, text, media)}
@@ -77,6 +78,17 @@ def _types(draft: TemplateDraft, keys: dict[str, str]) -> dict[str, Any]:
     if kinds:
         return {"twilio/call-to-action": {"body": text, "actions": [_action(b, keys) for b in draft.buttons]}}
     return {"twilio/text": {"body": text}}
+
+
+def _sample(header: Header | None) -> str:
+    """The address of the header's picture or document. Raises CannotBuild: leaving it out would be another message."""
+    if header is None or header.kind == "text":
+        return ""
+    if header.kind == "location":
+        raise CannotBuild(T("Twilio has no templates with a place at the top. Put the place into the text."))
+    if not header.link:
+        raise CannotBuild(T("Twilio needs a public https address of a sample picture or document."))
+    return header.link
 
 
 def _card(draft: TemplateDraft, keys: dict[str, str], text: str, media: str) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Dialog360Door:
                 raise _Refused(text_error(400, f"Unknown filter {key}"))
             rows = [t for t in rows if _public(t)[attribute].lower() == str(value).lower()]
         limit, offset = _number(query.get("limit", "1000"), 1), _number(query.get("offset", "0"), 0)
-        page = rows[offset : offset + limit]
+        page = sorted(rows, key=lambda t: t.name)[offset : offset + limit]
         answer = {
             "count": len(page),
             "filters": filters,
@@ -113,7 +113,7 @@ class Dialog360Door:
             "offset": offset,
             "sort": ["business_templates.name"],
             "total": len(rows),
-            "waba_templates": [_public(t) for t in sorted(page, key=lambda t: t.name)],
+            "waba_templates": [_public(t) for t in page],
         }
         return Reply(200, answer)
 

@@ -74,6 +74,7 @@ class MetaDoor:
             web.post(base + "/message_templates", plain(self.create)),
             web.get(base + "/message_templates", plain(self.list_templates)),
             web.delete(base + "/message_templates", plain(self.delete)),
+            web.post(base + "/unpause", plain(self.unpause)),
             web.post(base + "/subscribed_apps", self.subscribe),
             web.get(base + "/subscribed_apps", plain(self.subscriptions)),
             web.get(base, plain(self.read)),
@@ -215,6 +216,14 @@ class MetaDoor:
             components = check_components(components, category, template.parameter_format)
         template.category, template.components = category, components
         self._world.submit(template)
+        return Reply(200, {"success": True})
+
+    def unpause(self, request: web.Request, body: bytes) -> Reply:
+        """`POST /{template id}/unpause`: a paused template is approved again; Meta says no with 200 and a reason."""
+        template = self._template(self._accounts(request), request.match_info["node"])
+        if template.status != "PAUSED":
+            return Reply(200, {"success": False, "reason": f"The template is not paused, it is {template.status}."})
+        self._world.template_event(template, "APPROVED", None)
         return Reply(200, {"success": True})
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:

@@ -54,6 +54,7 @@ class ContentDoor:
             web.get("/twilio-content/v1/Content", plain(self.list_contents)),
             web.get("/twilio-content/v1/ContentAndApprovals", plain(self.list_contents)),
             web.get(one, plain(self.fetch)),
+            web.put(one, plain(self.update)),
             web.delete(one, plain(self.delete)),
             web.post(one + "/ApprovalRequests/whatsapp", plain(self.submit)),
             web.get(one + "/ApprovalRequests", plain(self.approval)),
@@ -63,26 +64,23 @@ class ContentDoor:
     def create(self, request: web.Request, body: bytes) -> Reply:
         """`POST /v1/Content`: the template exists, nothing is under review yet."""
         account = authenticated(self._world, request)[0]
-        wanted = _object(request, body, {"friendly_name", "language", "variables", "types"})
-        variables, language = wanted.get("variables", {}), wanted.get("language")
-        if not isinstance(language, str) or language not in LANGUAGES:
-            raise TwilioError(92001, "language")
-        if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
-            raise TwilioError(92001, "variables")
-        kind, value = _type_of(wanted.get("types"))
         template = Template(
-            provider="twilio", owner=account.key, id="HX" + secrets.token_hex(16),
-            name=str(wanted.get("friendly_name", "")), language=language, category="", status="UNSUBMITTED",
-            components=_components(kind, value), created_at=now(), updated_at=now(),
-            parameter_format="POSITIONAL" if all(k.isdigit() for k in variables) else "NAMED",
-            content={
-                "friendly_name": wanted.get("friendly_name"), "variables": variables, "types": wanted["types"],
-                "payloads": [a.get("id", "") for a in value.get("actions", [])], "kind": kind,
-                "media": (value.get("media") or [""])[0],
-            },
+            provider="twilio", owner=account.key, id="HX" + secrets.token_hex(16), category="", status="UNSUBMITTED",
+            created_at=now(), updated_at=now(), **_content(request, body),
         )  # fmt: skip
         self._world.put_template(template)
         return Reply(201, _content_json(request, template))
+
+    def update(self, request: web.Request, body: bytes) -> Reply:
+        """`PUT /v1/Content/{HX}`: only while nobody has been asked to approve it."""
+        template = self._template(request)
+        if template.status != "UNSUBMITTED":
+            raise TwilioError(92001, "this content was submitted to WhatsApp and does not change any more")
+        for name, value in _content(request, body, template.language).items():
+            setattr(template, name, value)
+        template.updated_at = now()
+        self._world.put_template(template)
+        return Reply(200, _content_json(request, template))
 
     def _template(self, request: web.Request) -> Template:
         owners = {a.key for a in authenticated(self._world, request)}
@@ -192,6 +190,31 @@ def _object(request: web.Request, body: bytes, known: set[str]) -> dict[str, Any
         if key not in known:
             raise TwilioError(20001, key)
     return wanted
+
+
+def _content(request: web.Request, body: bytes, language: str | None = None) -> dict[str, Any]:
+    """The fields of a template that a content decides; ``language`` stands in where an update names none."""
+    wanted = _object(request, body, {"friendly_name", "language", "variables", "types"})
+    variables, language = wanted.get("variables", {}), wanted.get("language", language)
+    if not isinstance(language, str) or language not in LANGUAGES:
+        raise TwilioError(92001, "language")
+    if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
+        raise TwilioError(92001, "variables")
+    kind, value = _type_of(wanted.get("types"))
+    return {
+        "name": str(wanted.get("friendly_name", "")),
+        "language": language,
+        "components": _components(kind, value),
+        "parameter_format": "POSITIONAL" if all(key.isdigit() for key in variables) else "NAMED",
+        "content": {
+            "friendly_name": wanted.get("friendly_name"),
+            "variables": variables,
+            "types": wanted["types"],
+            "payloads": [action.get("id", "") for action in value.get("actions", [])],
+            "kind": kind,
+            "media": (value.get("media") or [""])[0],
+        },
+    }
 
 
 def _type_of(types: Any) -> tuple[str, dict[str, Any]]:
