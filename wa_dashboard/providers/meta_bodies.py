@@ -162,9 +162,10 @@ def _draft_header(draft: TemplateDraft) -> list[dict[str, Any]]:
     if header.kind == "location":
         return [{"type": "HEADER", "format": "LOCATION"}]
     if header.kind != "text":
-        if not header.handle:
-            raise CannotBuild(T("The template needs a sample of the picture or document in its header."))
-        return [{"type": "HEADER", "format": header.kind.upper(), "example": {"header_handle": [header.handle]}}]
+        sample = header.handle or header.link
+        if not sample:
+            raise CannotBuild(T("The header needs a sample file: give its address in the template's example."))
+        return [{"type": "HEADER", "format": header.kind.upper(), "example": {"header_handle": [sample]}}]
     component: dict[str, Any] = {"type": "HEADER", "format": "TEXT", "text": _plain(header.text)}
     if names := variables_of(header.text):
         component["example"] = {"header_text_named_params": _samples(draft, names)}

@@ -87,7 +87,7 @@ def _sample(header: Header | None) -> str:
     if header.kind == "location":
         raise CannotBuild(T("Twilio has no templates with a place at the top. Put the place into the text."))
     if not header.link:
-        raise CannotBuild(T("Twilio needs a public https address of a sample picture or document."))
+        raise CannotBuild(T("The header needs a sample file: give its address in the template's example."))
     return header.link
 
 
