@@ -10,3 +10,10 @@ from .planted import Planted
 @pytest.fixture(autouse=True)
 def planted(monkeypatch):
     monkeypatch.setitem(base._registry, Planted.name, Planted)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The figures that tests of this folder have recorded, where people see them."""
+    passed = terminalreporter.stats.get("passed", [])
+    for figure in dict.fromkeys(value for report in passed for key, value in report.user_properties if key == "figure"):
+        terminalreporter.write_line(figure)

@@ -196,7 +196,7 @@ class MetaCloud(Provider):
             answers += [meta_bodies.template_answer(row) for row in rows if isinstance(row, dict)]
             after = text_at(page, "paging", "cursors", "after")
             # Meta names a cursor on the last page too; only "next" says that there is more.
-            if not (rows and after and text_at(page, "paging", "next")):
+            if not (rows and after and text_at(page, "paging", "next")) or after == query.get("after"):
                 break
             query["after"] = after
         return answers

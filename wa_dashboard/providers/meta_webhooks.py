@@ -207,7 +207,8 @@ def _message(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Ite
     kind = text_at(item, "type") or next((k for k in CONTENTS if k in item), "unknown")
     contact = _contact(value, item, "from", "from_user_id")
     phone = e164(text_at(item, "from")) or _phone_of_system(item) or e164(text_at(contact, "wa_id"))
-    user_id = text_at(item, "from_user_id") or text_at(item, "system", "user_id") or text_at(contact, "user_id")
+    paths = (("from_user_id",), ("system", "previous_user_id"), ("system", "user_id"))
+    user_id = next((found for path in paths if (found := text_at(item, *path))), None) or text_at(contact, "user_id")
     reply_to = next((found for path in _ABOUT if (found := text_at(item, *path))), None)
     if not (phone or user_id or reply_to or text_at(item, "from") or kind == "system"):
         return unknown_item(item, came, "a message without a sender", malformed=True)
@@ -296,10 +297,12 @@ def _clean(text: str | None) -> str | None:
     return None if text is None or bad_text(text) else text
 
 
-def _preference(item: dict[str, Any], _value: dict[str, Any], came: datetime) -> Item:
+def _preference(item: dict[str, Any], value: dict[str, Any], came: datetime) -> Item:
     word = (text_at(item, "value") or "").lower()
     wanted = {"stop": "stop", "resume": "resume", "signup": "resume"}.get(word)
-    phone, user_id = e164(text_at(item, "wa_id")), text_at(item, "user_id")
+    contact = _contact(value, item, "wa_id", "user_id")
+    phone = e164(text_at(item, "wa_id")) or e164(text_at(contact, "wa_id"))
+    user_id = text_at(item, "user_id") or text_at(contact, "user_id")
     if wanted is None:
         return unknown_item(item, came, f"preference {word[:40]!r} is new to us")
     if phone is None and user_id is None:

@@ -123,6 +123,18 @@ def user_id(address: str | None) -> str | None:
     return bare if re.fullmatch(r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}", bare) else None
 
 
+def _kind(form: dict[str, str]) -> str:
+    """WhatsApp's word for what was sent, where Twilio does not say it."""
+    if "ButtonText" in form:
+        return "button"
+    if form.get("Latitude") and form.get("Longitude"):
+        return "location"
+    if form.get("NumMedia", "0") in ("", "0"):
+        return "text"
+    kind = form.get("MediaContentType0", "").partition("/")[0]
+    return kind if kind in ("image", "video", "audio") else "document"
+
+
 def _inbound(form: dict[str, str], at: Any, refs: tuple[str, ...]) -> Item:
     sender, sid = form.get("From"), _message_sid(form)
     phone = e164(sender) or e164(form.get("WaId"))
@@ -131,7 +143,7 @@ def _inbound(form: dict[str, str], at: Any, refs: tuple[str, ...]) -> Item:
         reason = "a message without a sender"
         key = f"unknown:{fingerprint(form)}"
         return UnknownItem(key=key, at=at, raw=form, account_refs=refs, reason=reason, malformed=True)
-    kind = form.get("MessageType") or ("button" if "ButtonText" in form else "text")
+    kind = form.get("MessageType") or _kind(form)
     opt_out = form.get("OptOutType", "").lower()
     return InboundItem(
         key=f"inbound:{sid or fingerprint(form)}",
