@@ -19,7 +19,7 @@ from wa_dashboard.providers.base import (
 )
 
 from .far_end import http, script
-from .oracle import Seen
+from .oracle import Seen, problems_of
 from .samples import CONTENT_SID, DRAFT, OTP_DRAFT, account, outbound
 
 IMAGE = Header("image", handle="4::aW", link="https://cdn.example.org/h.jpg")
@@ -91,9 +91,7 @@ class Call:
 
     def requests(self, kind: type[Provider]) -> list[Seen]:
         """What the call sent over the wire, and what it built."""
-        # A file's app is only asked for where the adapter knows of one.
-        known = {credential.name for credential in kind.credentials}
-        settings = {key: value for key, value in self.changed.items() if key in known}
+        settings = self._settings(kind)
         with script(chain(self.answers, repeat(self.answers[-1]))) as (base, raws):
             built = None
             with suppress(ProviderError, NotImplementedError):
@@ -102,6 +100,15 @@ class Call:
         if isinstance(built, WireRequest):  # built for the far end's address; once more for the official one
             seen.append(Seen.built(self.do(account(kind, **settings))))
         return seen
+
+    def judged(self, kind: type[Provider]) -> list[tuple[Seen, list[str]]]:
+        """What the call sent, each with what the judges find wrong with it."""
+        provider = account(kind, **self._settings(kind))
+        return [(seen, problems_of(provider, seen)) for seen in self.requests(kind)]
+
+    def _settings(self, kind: type[Provider]) -> dict[str, str]:
+        known = {credential.name for credential in kind.credentials}
+        return {key: value for key, value in self.changed.items() if key in known}
 
 
 def ok(data: Any, status: int = 200) -> bytes:

@@ -30,6 +30,8 @@ def script(answers: Iterable[bytes | None], *, hang: bool = False) -> Iterator[t
             except TimeoutError:
                 continue
             with connection:
+                if stop.is_set():
+                    return
                 connection.settimeout(2)
                 seen.append(_read_request(connection))
                 if hang:
@@ -44,6 +46,8 @@ def script(answers: Iterable[bytes | None], *, hang: bool = False) -> Iterator[t
         yield f"http://127.0.0.1:{server.getsockname()[1]}", seen
     finally:
         stop.set()
+        with suppress(OSError):  # wake the one who waits for a caller
+            socket.create_connection(server.getsockname(), timeout=1).close()
         thread.join()
         server.close()
 

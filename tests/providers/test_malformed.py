@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pytest
@@ -175,13 +176,63 @@ WHOLE = envelope(
     errors=[{"code": 130429}],
 )
 PLACES = list(places(WHOLE))
+ABOUT = {"message_template_id": 7, "message_template_name": "a", "message_template_language": "en-US"}
+TOLD = {
+    "account_update": {
+        "event": "ACCOUNT_RESTRICTION",
+        "restriction_info": [{"restriction_type": "RESTRICTED_ALL", "expiration": 1750030073}],
+        "ban_info": {"waba_ban_state": "DISABLE", "waba_ban_date": "April 3, 2026"},
+        "violation_info": {"violation_type": "SCAM"},
+        "volume_tier_info": {
+            "tier": "0:5",
+            "pricing_category": "UTILITY",
+            "region": "X",
+            "tier_update_time": 1750030073,
+        },
+        "waba_info": {"waba_id": "5"},
+        "partner_client_certification_info": {"status": "APPROVED", "rejection_reasons": ["NONE"]},
+        "country": "RO",
+    },
+    "account_alerts": {
+        "entity_type": "WABA",
+        "entity_id": "5",
+        "alert_info": {"alert_severity": "LOW", "alert_type": "X", "alert_description": "Y"},
+    },
+    "phone_number_quality_update": {"display_phone_number": "40310000001", "event": "X", "current_limit": "TIER_1K"},
+    "phone_number_name_update": {"decision": "X", "requested_verified_name": "Y", "rejection_reason": "Z"},
+    "business_capability_update": {"max_daily_conversations_per_business": 5, "max_phone_numbers_per_waba": 5},
+    "message_template_status_update": {
+        **ABOUT,
+        "event": "REJECTED",
+        "reason": "NONE",
+        "disable_info": {"disable_date": "1750030073"},
+        "other_info": {"title": "T", "description": "D"},
+        "rejection_info": {"reason": "R", "recommendation": "W"},
+    },
+    "message_template_quality_update": {**ABOUT, "previous_quality_score": "GREEN", "new_quality_score": "RED"},
+    "template_category_update": {**ABOUT, "new_category": "UTILITY", "correct_category": "MARKETING"},
+    "messages": {
+        "messages": [
+            {**INBOUND, "type": "system", "system": {"type": "user_changed_number", "wa_id": "1", "user_id": "RO.1"}},
+            {**INBOUND, "type": "edit", "edit": {"original_message_id": "w", "message": {"type": "text", "text": {}}}},
+            {**INBOUND, "type": "reaction", "reaction": {"message_id": "w", "emoji": "x"}},
+        ],
+        "contacts": [{"wa_id": "40722000001", "user_id": "RO.1", "profile": {"name": "Ana"}}],
+        "statuses": [{**STATUS, "recipient_participant_id": "1", "recipient_participant_user_id": "RO.1"}],
+    },
+}
+NEWS = {"entry": [{"id": "2", "time": 1750030073, "changes": [{"field": f, "value": v} for f, v in TOLD.items()]}]}
+NEWS_PLACES = list(places(NEWS))
 
 
 @pytest.mark.parametrize("name", ["meta_cloud", "dialog360"])
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(value=ANY_JSON, place=st.sampled_from(PLACES))
+@given(
+    value=ANY_JSON,
+    place=st.sampled_from([(WHOLE, place) for place in PLACES] + [(NEWS, place) for place in NEWS_PLACES]),
+)
 def test_any_json_anywhere_gives_items_or_a_reason(name, value, place):
-    raw = json.dumps(planted(WHOLE, place, value)).encode()
+    raw = json.dumps(planted(*place, value)).encode()
     provider = account(provider_named(name))
     result = parsed(provider, request(raw))
 
@@ -193,8 +244,10 @@ def test_any_json_anywhere_gives_items_or_a_reason(name, value, place):
         assert not bad_text(item.raw)
         assert not bad_text(list(item.account_refs))
         json.dumps(item.raw, allow_nan=False).encode()
-        for field in ("external_id", "correlation_id", "text", "profile_name", "recipient"):
-            assert not bad_text(getattr(item, field, None))
+        for field in fields(item):
+            value = getattr(item, field.name)
+            assert not bad_text(list(value) if isinstance(value, tuple) else value), field.name
+        hash(item.key)
 
 
 @settings(max_examples=300, deadline=None)
@@ -202,6 +255,8 @@ def test_any_json_anywhere_gives_items_or_a_reason(name, value, place):
     st.lists(
         st.tuples(
             st.sampled_from(["MessageSid", "MessageStatus", "From", "To", "Body", "ErrorCode", "AccountSid", "", "X"])
+            | st.sampled_from(["NumMedia", "MediaContentType0", "Latitude", "Longitude", "MessageType", "ButtonText"])
+            | st.sampled_from(["ExternalUserId", "OptOutType", "WaId", "OriginalRepliedMessageSid", "EventType"])
             | st.text(max_size=3),
             st.sampled_from(["sent", "failed", "received", "whatsapp:+40722000001", "whatsapp:US.1", "9" * 9999, "٣"])
             | st.text(max_size=5),

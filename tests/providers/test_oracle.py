@@ -39,14 +39,9 @@ MAKES_NONE = {
 CARRY = {"request", "judged", "ask"}
 
 
-def judge(kind: type[Provider], call: Any) -> list[tuple[Seen, list[str]]]:
-    provider = account(kind, **{k: v for k, v in call.changed.items() if k in {c.name for c in kind.credentials}})
-    return [(seen, problems_of(provider, seen)) for seen in call.requests(kind)]
-
-
 @pytest.mark.parametrize(("kind", "call"), TABLE, ids=IDS)
 def test_the_judges_find_nothing_wrong_with_a_request(kind, call):
-    for seen, problems in judge(kind, call):
+    for seen, problems in call.judged(kind):
         assert problems == [], f"{seen.method} {seen.url} {seen.body[:2000]!r}"
 
 

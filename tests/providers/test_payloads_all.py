@@ -10,8 +10,7 @@ import pytest
 from wa_dashboard.providers.base import provider_named
 
 from .calls import calls_of
-from .oracle import problems_of
-from .samples import PAYLOADS, account, needs_contracts
+from .samples import PAYLOADS, needs_contracts
 from .understood import items_of, lines_of, request_of
 
 EXPECTED = Path(__file__).with_name("payloads.txt")
@@ -92,14 +91,9 @@ def test_figures(record_property):
     """Not one is failing; the figures stand at the end of the test run."""
     read = {name_of(path): lines_of(path) for path in FILES}
     failing = sorted(name for name, lines in read.items() if any(line.startswith("failing") for line in lines))
-    judged = [
-        (call, problems_of(account(kind, **call.changed), seen))
-        for kind in map(provider_named, ("meta_cloud", "dialog360", "twilio"))
-        for call in calls_of(kind)
-        if call.method != "upload_sample"  # needs an app, whose key not every version knows
-        for seen in call.requests(kind)
-    ]
-    wrong = [call.name for call, problems in judged if problems]
+    kinds = map(provider_named, ("meta_cloud", "dialog360", "twilio"))
+    judged = [verdict for kind in kinds for call in calls_of(kind) for verdict in call.judged(kind)]
+    wrong = [problems for _, problems in judged if problems]
 
     record_property(
         "figure", f"payload files: {len(FILES)} read, {len(read) - len(failing)} understood, {len(failing)} failing"
