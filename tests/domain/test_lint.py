@@ -67,9 +67,32 @@ def test_t003_header(text):
     assert ("T003", "/header/text") in rules(replace(GOOD, header={"format": "text", "text": text}))
 
 
-@pytest.mark.parametrize("header", [None, {"format": "document"}, {"format": "text", "text": "Știri bune, țara mea"}])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        {"format": "location"},
+        {"format": "text", "text": "Știri bune, țara mea"},
+        {"format": "image", "example": {"link": "https://a.example/afis.jpg"}},
+        {"format": "document", "example": {"handle": "4::aW"}},
+        {"format": "video", "example": {"media_id": "med_1"}},
+    ],
+)
 def test_t003_good_headers(header):
     assert rules(replace(GOOD, header=header)) == set()
+
+
+@pytest.mark.parametrize(
+    ("header", "pointer"),
+    [
+        ({"format": "image"}, "/header/example"),
+        ({"format": "document", "example": {"link": " "}}, "/header/example"),
+        ({"format": "video", "example": {"link": "http://a.example/film.mp4"}}, "/header/example/link"),
+        ({"format": "video", "example": {"link": "film.mp4"}}, "/header/example/link"),
+    ],
+)
+def test_t003_files_need_an_example(header, pointer):
+    assert rules(replace(GOOD, header=header)) == {("T003", pointer)}
 
 
 @pytest.mark.parametrize("footer", ["a" * 61, "Salut {first_name}", "{", "   "])

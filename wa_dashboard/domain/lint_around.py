@@ -92,9 +92,9 @@ def _twin(draft: TemplateText, around: Around) -> Iterator[LintFinding]:
     if tongue is None or any(spoken(language) not in (tongue, None) for language in around.languages):
         return
     if tongue == "ro":
-        missing = T("This template exists in Romanian only.")
-        fix = T("Make the English one: copy it to another language.")
+        missing = T("There is no English version of this template.")
+        fix = T("Copy it to English, so that everybody is written to in their language.")
     else:
-        missing = T("This template exists in English only.")
-        fix = T("Make the Romanian one: copy it to another language.")
+        missing = T("There is no Romanian version of this template.")
+        fix = T("Copy it to Romanian, so that everybody is written to in their language.")
     yield hint("T021", "/language", missing, fix)

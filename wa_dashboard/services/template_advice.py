@@ -19,7 +19,7 @@ _ABOUT_AN_ORDER = re.compile(
     r"|rescheduled|cancell?ed|tomorrow|doors|receipt|appointment)\b",
     re.IGNORECASE,
 )
-_BROADCAST = "no order, date or name"
+_BROADCAST = T("no order, date or name")
 
 
 @dataclass(frozen=True)
