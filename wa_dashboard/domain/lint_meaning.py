@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .findings import CATEGORY_OF, LintFinding, error, hint, warning
-from .rendering import VARIABLE, TemplateText, all_variables, header_text, variables_of
+from .rendering import VARIABLE, TemplateText, all_variables, filled, header_text, variables_of
 from .text import T
 from .variables import VARIABLES, meant, misspelt
 from .wording import CODE_BODY, CODE_FOOTER, STOP_PROMO, spoken
@@ -20,10 +20,10 @@ _ROMANIAN = (
     r"|pret redus|profită|profita de|nu rata|ultimele bilete|ultimele locuri|cumpără acum"
 )
 _ENGLISH = (
-    r"discounts?|sale|offers?|(?<!feel )free|win|coupons?|deals?|cheaper|lower price|buy now|don't miss|do not miss"
-    r"|hurry|last tickets|limited time"
+    r"discounts?|sale|offers?|(?<!feel )free|win|coupons?|deals?|cheaper|lower price|buy now|shop now|don't miss"
+    r"|do not miss|hurry|last tickets|limited time"
 )
-_PERCENT = r"\d+(?:[.,]\d+)? ?%"
+_PERCENT = r"\d{1,6}(?:[.,]\d{1,3})? ?%"
 _ADVERTISING = {
     "ro": re.compile(rf"\b(?:{_EVERYWHERE}|{_ROMANIAN})\b|{_PERCENT}", re.IGNORECASE),
     "en": re.compile(rf"\b(?:{_EVERYWHERE}|{_ENGLISH})\b|{_PERCENT}", re.IGNORECASE),
@@ -33,8 +33,8 @@ _LINK = re.compile(r"https?://|www\.", re.IGNORECASE)
 
 
 def promotional_words(draft: TemplateText) -> list[str]:
-    """Words that make Meta read a text as marketing, as they stand in it, each once."""
-    texts = " \n ".join([header_text(draft), VARIABLE.sub(" ", draft.body)])
+    """Words that make Meta read a text as marketing, as they stand in it, each once; Meta reads the samples as well."""
+    texts = " \n ".join(VARIABLE.sub(" ", filled(part, draft.examples)) for part in (header_text(draft), draft.body))
     codes = ["{discount_code}"] if "discount_code" in variables_of(draft.body) else []
     words = _ADVERTISING[spoken(draft.language) or "en"].findall(texts)
     return list(dict.fromkeys([*(found.lower() for found in words), *codes]))
@@ -103,7 +103,7 @@ def unknown_variables(draft: TemplateText) -> Iterator[LintFinding]:
             continue
         here = {"header": "/header/text", "body": "/body"}.get(places[0], "/buttons")
         if (right := misspelt(name)) is not None:
-            message = T("There is no variable %(name)s. Did you mean %(right)s?", name=name, right=right)
+            message = T("%(name)s is no variable of ours. Did you mean %(right)s?", name=name, right=right)
             fix = T("Write {%(right)s}.", right=right)
             yield warning("T023", here, message, fix, _renamed(draft, here, name, right))
         elif (right := meant(name)) is not None:

@@ -27,7 +27,7 @@ MOST_EMOJI = 3
 _NAME = re.compile(r"[a-z0-9_]{1,512}\Z")
 _WORD = re.compile(r"\w+")
 _PIECES = re.compile(r"(?<!\{)(\{[a-z][a-z0-9_]{0,63}\})(?!\})")
-_ALMOST = re.compile(r"\{+\s*([A-Za-z][A-Za-z0-9_ ]{0,63}?)\s*\}+")
+_ALMOST = re.compile(r"\{{1,3}[ ]{0,3}([A-Za-z][A-Za-z0-9_ ]{0,63}?)[ ]{0,3}\}{1,3}")
 _MARKS = "*_~`\n\r\t"
 
 

@@ -181,7 +181,7 @@ THEATRE = (
             "Mâine se ridică cortina",
             (
                 "Bună, {first_name}! Mâine te așteptăm la *{event_name}*.\n\nCând: {event_date}\n\n"
-                "Vino din timp: după ce începe spectacolul, accesul în sală nu mai este sigur. "
+                "Vino din timp: după ce începe spectacolul, s-ar putea să nu mai poți intra în sală. "
                 "Te rugăm să-ți închizi telefonul în sală. Vizionare plăcută!"
             ),
         ),

@@ -78,10 +78,14 @@ def fills_itself(name: str) -> bool:
 
 
 def misspelt(name: str) -> str | None:
-    """The variable of ours that this one is probably a slip of, such as ``first_name`` for ``frist_name``."""
-    if name in VARIABLES:
+    """The variable of ours that this one is probably a slip of, such as ``first_name`` for ``frist_name``.
+
+    A numbered one, ``event_name_2``, is meant to be another.
+    """
+    if name in VARIABLES or name.rstrip("_0123456789") in VARIABLES:
         return None
-    return next(iter(difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)), None)
+    filled = [known for known in VARIABLES if VARIABLES[known].source != "product"]
+    return next(iter(difflib.get_close_matches(name, filled, n=1, cutoff=0.85)), None)
 
 
 def meant(name: str) -> str | None:

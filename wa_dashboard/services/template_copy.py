@@ -34,7 +34,7 @@ class Copied:
 
 
 def copy_to(tenant: Tenant, template_id: str, language: str) -> Copied:  # noqa: ARG001 - the scope is the tenant's
-    """The template's newest words in ``language``; writes nothing. In the tenant's scope.
+    """The version in ``language``; writes nothing. In the tenant's scope.
 
     Words of ours (packs, starters, the usual footers and buttons, Meta's code messages) are said in the language;
     everything else stays as it is and is named in ``missing``. Variables, addresses and samples come along.
