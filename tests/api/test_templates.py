@@ -62,10 +62,17 @@ def test_a_new_template_is_submitted(post, tenant):
         "utility",
         False,
     )
-    assert found["lint"] == {"ok": True, "findings": []}
+    assert found["lint"]["ok"] is True
+    assert [(line["rule"], line["level"]) for line in found["lint"]["findings"]] == [("T021", "hint")]
     assert found["category_advice"]["predicted"] == "utility"
-    assert found["variables"][0] == {"name": "order_id", "where": ["header", "body"], "type": "text", "default": None}
-    assert found["variables"][-1] == {"name": "order_token", "where": ["buttons"], "type": "text", "default": None}
+    assert found["category_advice"]["cost_difference"] is None
+    first, last = found["variables"][0], found["variables"][-1]
+    assert first == {
+        "name": "order_id", "where": ["header", "body"], "type": "text", "filled_from": "order", "default": None,
+    }  # fmt: skip
+    assert last == {
+        "name": "order_token", "where": ["buttons"], "type": "text", "filled_from": "caller", "default": None,
+    }  # fmt: skip
     (approval,) = found["approvals"]
     assert (approval["account"], approval["provider"]) == (tenant.account.id, "meta_cloud")
     assert (approval["status"], approval["external_id"]) == ("submitting", None)
@@ -103,7 +110,7 @@ def test_lint_errors_refuse_a_submission_with_every_finding(post, client, tenant
         ("/name", "T001"), ("/body", "T005"), ("/body", "T006"), ("/footer", "T004"), ("/language", "T013"),
         ("/examples/first_name", "T012"), ("/examples/order_id", "T007"),
     } <= pointers(answer)  # fmt: skip
-    assert all(error["level"] in ("error", "warning") and error["fix"] for error in answer.json["errors"])
+    assert all(error["level"] in ("error", "warning", "hint") and error["fix"] for error in answer.json["errors"])
     assert client.get("/api/wa/templates", headers=tenant.headers).json["data"] == []
     kept = post(bad | {"submit": False})
     assert kept.status_code == 201
@@ -170,7 +177,85 @@ def test_advice_names_advertising_words(post):
     found = post(body(body=BODY["body"] + " Ai 20% reducere la următoarea comandă.")).json
     assert found["category_advice"]["predicted"] == "marketing"
     assert "reducere" in found["category_advice"]["signals"]
-    assert [finding["rule"] for finding in found["lint"]["findings"]] == ["T014"]
+    assert [finding["rule"] for finding in found["lint"]["findings"]] == ["T014", "T021"]
+    assert found["category_advice"]["confidence"] == "high"
+    assert found["category_advice"]["cost_difference"] == {
+        "amount": "0.0473", "currency": "EUR", "market": "RO", "per": "message",
+    }  # fmt: skip
+
+
+def lint_of(client, tenant, json, **headers):
+    return client.post("/api/wa/templates/lint", json=json, headers=tenant.headers | headers)
+
+
+def test_the_lint_says_what_saving_would_say_and_stores_nothing(post, client, tenant):
+    bad = body(name="Comandă", footer="a" * 61, examples=BODY["examples"] | {"first_name": "Ana\nMaria"})
+
+    asked = lint_of(client, tenant, bad, **{"Idempotency-Key": "t-lint"})
+
+    assert asked.status_code == 200
+    assert set(asked.json) == {"lint", "category_advice", "variables"}
+    assert client.get("/api/wa/templates", headers=tenant.headers).json["data"] == []
+    refused = post(bad)
+    assert pointers(refused) == {(line["pointer"], line["rule"]) for line in asked.json["lint"]["findings"]}
+    kept = post(bad | {"submit": False}).json
+    assert kept["lint"] == asked.json["lint"]
+    assert (kept["category_advice"], kept["variables"]) == (asked.json["category_advice"], asked.json["variables"])
+
+
+def test_a_finding_carries_what_mends_it(client, tenant):
+    bad = body(name="Comandă", examples=BODY["examples"] | {"first_name": "Ana\nMaria"})
+
+    found = {line["rule"]: line for line in lint_of(client, tenant, bad).json["lint"]["findings"]}
+
+    assert found["T001"]["mend"] == {"pointer": "/name", "value": "comanda"}
+    assert found["T012"]["mend"] == {"pointer": "/examples/first_name", "value": "Ana Maria"}
+    assert (found["T021"]["level"], found["T021"]["mend"]) == ("hint", None)
+
+
+def test_the_lint_says_even_a_wrong_category_and_life(client, tenant):
+    answer = lint_of(client, tenant, body(category="marketing", ttl_seconds=5))
+
+    assert {"T024", "T025"} <= {line["rule"] for line in answer.json["lint"]["findings"]}
+    assert answer.json["lint"]["ok"] is False
+
+
+def test_the_lint_refuses_what_it_cannot_read(client, tenant):
+    answer = lint_of(client, tenant, body(boddy="x"))
+
+    assert (answer.status_code, pointers(answer)) == (422, {("/boddy", "unknown_field")})
+
+
+def test_a_text_whatsapp_has_is_refused_under_another_name(post, client, tenant, other_tenant):
+    assert post(body()).status_code == 201
+
+    again = post(body(name="order_again"))
+
+    assert (again.status_code, pointers(again)) == (422, {("/body", "T019"), ("/language", "T021")})
+    assert "T019" not in str(lint_of(client, tenant, body()).json["lint"])  # the very same version is no second one
+    assert "T019" not in str(lint_of(client, other_tenant, body(name="order_again")).json["lint"])
+
+
+def test_headers_with_files(post):
+    missing = post(body(header={"format": "document"}))
+    assert (missing.status_code, ("/header/example", "T003") in pointers(missing)) == (422, True)
+    for header in (
+        {"format": "document", "example": {"link": "https://t.example.org/bilet.pdf"}},
+        {"format": "image", "example": {"handle": "4::aW"}},
+        {"format": "location"},
+    ):
+        assert post(body(header=header, submit=False)).json["lint"]["ok"] is True
+
+
+def test_own_words_of_a_code_message_are_named_not_used(client, tenant):
+    otp = {"name": "cod", "type": "otp", "language": "ro", "body": "Codul meu: {code}",
+           "header": {"format": "text", "text": "Cod"}}  # fmt: skip
+
+    found = lint_of(client, tenant, otp).json["lint"]
+
+    assert [(line["rule"], line["level"], line["pointer"]) for line in found["findings"]] == [
+        ("T015", "error", "/header"), ("T015", "warning", "/body"), ("T021", "hint", "/language"),
+    ]  # fmt: skip
 
 
 def test_a_code_message_has_metas_words(post):
@@ -198,7 +283,7 @@ def test_listed_newest_first_of_each_with_filters(post, client, tenant):
     post(body())
     second = post(body(footer=None)).json
     post(body(language="en"))
-    post(body(name="reminder_d1", type="reminder"))
+    post(body(name="reminder_d1", type="reminder", footer="Pe mâine!"))
 
     def names(query=""):
         answer = client.get(f"/api/wa/templates{query}", headers=tenant.headers)
@@ -231,6 +316,7 @@ def test_the_scope_is_needed(client, tenant):
     headers = {"Authorization": f"Bearer {key}"}
     for answer in (
         client.post("/api/wa/templates", json=BODY, headers=headers),
+        client.post("/api/wa/templates/lint", json=BODY, headers=headers),
         client.get("/api/wa/templates", headers=headers),
         client.get("/api/wa/templates/tpl_x", headers=headers),
     ):

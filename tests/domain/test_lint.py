@@ -1,9 +1,10 @@
 import re
+import time
 from dataclasses import replace
 
 import pytest
 
-from wa_dashboard.domain.lint import CATEGORY_OF, LANGUAGES, has_errors, lint
+from wa_dashboard.domain.lint import CATEGORY_OF, LANGUAGES, has_errors, lint, mended
 from wa_dashboard.domain.rendering import TemplateText, preview
 from wa_dashboard.domain.starters import starters
 
@@ -67,9 +68,32 @@ def test_t003_header(text):
     assert ("T003", "/header/text") in rules(replace(GOOD, header={"format": "text", "text": text}))
 
 
-@pytest.mark.parametrize("header", [None, {"format": "document"}, {"format": "text", "text": "Știri bune, țara mea"}])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        {"format": "location"},
+        {"format": "text", "text": "Știri bune, țara mea"},
+        {"format": "image", "example": {"link": "https://a.example/afis.jpg"}},
+        {"format": "document", "example": {"handle": "4::aW"}},
+        {"format": "video", "example": {"media_id": "med_1"}},
+    ],
+)
 def test_t003_good_headers(header):
     assert rules(replace(GOOD, header=header)) == set()
+
+
+@pytest.mark.parametrize(
+    ("header", "pointer"),
+    [
+        ({"format": "image"}, "/header/example"),
+        ({"format": "document", "example": {"link": " "}}, "/header/example"),
+        ({"format": "video", "example": {"link": "http://a.example/film.mp4"}}, "/header/example/link"),
+        ({"format": "video", "example": {"link": "film.mp4"}}, "/header/example/link"),
+    ],
+)
+def test_t003_files_need_an_example(header, pointer):
+    assert rules(replace(GOOD, header=header)) == {("T003", pointer)}
 
 
 @pytest.mark.parametrize("footer", ["a" * 61, "Salut {first_name}", "{", "   "])
@@ -184,10 +208,62 @@ def test_t011_many_variables_for_few_words_is_a_warning():
     assert rules(draft, "warning") == {("T011", "/body")}
 
 
+@pytest.mark.parametrize(
+    ("name", "level", "right"),
+    [
+        ("frist_name", "warning", "first_name"),
+        ("event_nme", "warning", "event_name"),
+        ("prenume", "hint", "first_name"),
+        ("date", "hint", "event_date"),
+        ("dress_code", "hint", None),
+        ("event_name_2", "hint", None),
+        ("codes", "hint", None),
+    ],
+)
+def test_t023_variables_nobody_fills(name, level, right):
+    draft = replace(GOOD, body=f"Bună, {{{name}}}! Ne vedem curând, te așteptăm cu drag.", examples={name: "x"})
+    (finding,) = [f for f in lint(draft) if f.rule == "T023" and f.pointer == "/body"]
+    assert finding.level == level
+    assert finding.mend == (("/body", draft.body.replace(name, right)) if right else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("Vezi https://bit.ly/3xyz pentru detalii", True),
+        ("Vezi wa.me/40722123456 pentru detalii", True),
+        ("Vezi https://bilete.example/3xyz pentru detalii", False),
+        ("Vezi https://rabbit.ly/3 și habit.ly/x pentru detalii", False),
+    ],
+)
+def test_t010_short_links_in_the_text(body, said):
+    assert (("T010", "/body") in rules(replace(GOOD, body=body), "warning")) is said
+
+
+ENDLESS = ["{" * 10_000, "{a" * 5_000, "{ " * 5_000, "1" * 10_000, "1," * 5_000, "bit." * 2_500, " " * 10_000 + "{a}",
+           "{a}" * 3_000, "promo" * 2_000, "www." * 2_500, "}" * 10_000, "ă🎉" * 5_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ENDLESS, ids=lambda body: body[:6])
+@pytest.mark.parametrize("category", ["utility", "marketing", "authentication"])
+def test_no_text_takes_long(body, category):
+    begun = time.perf_counter()
+    draft = replace(GOOD, body=body, footer=body, category=category, header={"format": "text", "text": body})
+    for finding in lint(draft):
+        mended(draft, finding)
+    assert time.perf_counter() - begun < 2
+
+
 def test_t014_advertising_in_a_utility_text_is_a_warning():
     draft = replace(GOOD, body="Bună, {first_name}! Ai 10% reducere la {event_name} cu comanda {order_id} de azi.")
     assert rules(draft) == set()
     assert ("T014", "/body") in rules(draft, "warning")
+
+
+def test_t014_reads_the_samples_as_meta_does():
+    draft = replace(GOOD, examples={**GOOD.examples, "event_name": "Reducere de vară"})
+    (finding,) = [finding for finding in lint(draft) if finding.rule == "T014"]
+    assert "reducere" in finding.message
 
 
 def test_t017_a_promotion_without_exit_is_a_warning():

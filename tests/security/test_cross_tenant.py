@@ -97,6 +97,16 @@ CASES: dict[tuple[str, str], list[Case]] = {
             },
         ),
     ],
+    ("api.templates.check", "POST"): [
+        # The very text of theirs, which the lint would name if it saw it.
+        Case(
+            (200,),
+            body={
+                "name": "mine", "type": "order_confirm", "language": "ro",
+                "body": "Bună, {first_name}! Aici e kanarytext pentru {order_id}, mulțumim.",
+            },
+        ),
+    ],
     ("api.templates.index", "GET"): [Case(READ), Case(READ, "?name=kanarytemplate&versions=all")],
     ("api.templates.show", "GET"): [Case(seen=True)],
     ("api.webhook.receive", "POST"): [Case((401, 403), body={"entry": [], "object": "{account_id}"})],

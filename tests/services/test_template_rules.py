@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wa_dashboard.domain.lint import LANGUAGES, lint
+from wa_dashboard.domain.lint import LANGUAGES, lint, mended
 from wa_dashboard.domain.rendering import TemplateText, all_variables
 from wa_dashboard.models import Template
 from wa_dashboard.providers import meta_bodies
@@ -87,6 +87,7 @@ def test_no_text_breaks_the_lint(name, body, footer, examples):
     for finding in lint(text):
         assert finding.message
         assert finding.fix
+        lint(mended(text, finding))
 
 
 def test_both_know_the_same_languages():

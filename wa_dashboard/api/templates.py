@@ -9,18 +9,20 @@ from sqlalchemy import select
 
 from .. import clock, i18n
 from ..db import db
-from ..domain.lint import CATEGORY_OF, LintFinding, has_errors, lint, promotional_words
+from ..domain.lint import CATEGORY_OF, LintFinding, has_errors
 from ..domain.rendering import TemplateText, all_variables
 from ..domain.statuses import SENDABLE
 from ..domain.text import T
+from ..domain.variables import VARIABLES
 from ..errors import BadRequest, Finding
 from ..models import ProviderAccount, Template, TemplateApproval
-from ..services import templates
+from ..services import template_advice, templates
 from . import parsing
 from .access import caller, requires
 from .idempotency import idempotent
 from .parsing import ApiModel
 from .problems import language
+from .writing import amount
 
 blueprint = Blueprint("templates", __name__)
 
@@ -33,7 +35,7 @@ Long = Annotated[str, Field(max_length=10_000)]
 
 
 class HeaderInput(ApiModel):
-    """``text`` for a text header; ``example`` for a file (``handle`` of an upload, or a ``link``)."""
+    """``text`` for a text header; ``example`` for a file: a ``link``, an upload's ``handle``, or a ``media_id``."""
 
     format: Literal["text", "image", "video", "document", "location"]
     text: Short | None = None
@@ -104,6 +106,15 @@ def save() -> tuple[Response, int]:
     return jsonify(answer), 201 if saved.created else 200
 
 
+@blueprint.post("/templates/lint")
+@requires("templates:write")
+def check() -> Response:
+    """What `save` would say of the same body, always 200 when it can be read; stores nothing."""
+    text = parsing.parse(TemplateInput, parsing.body()).as_text()
+    findings = templates.check(caller().tenant, text, live=caller().live)
+    return jsonify(lint=lint_of(findings), category_advice=_advice(text), variables=_variables(text))
+
+
 @blueprint.get("/templates")
 @requires("templates:write")
 def index() -> Response:
@@ -115,8 +126,8 @@ def index() -> Response:
         all_versions=_filter("versions") == "all",
     )
     approvals = templates.approvals_of([template.id for template in found])
-    known = _accounts()
-    data = [_line(template, approvals[template.id], known) for template in found]
+    known, beside = _accounts(), templates.neighbours(live=caller().live)
+    data = [_line(template, approvals[template.id], known, _findings(template, beside)) for template in found]
     page = {"next": None, "prev": None, "limit": max(len(data), 1)}
     return jsonify(data=data, page=page, as_of=_instant(clock.now()))
 
@@ -138,7 +149,8 @@ def show(template_id: str) -> Response:
         for event, account_id in templates.story_of(template.id)
         if account_id in known
     ]
-    line = _line(template, templates.approvals_of([template.id])[template.id], known)
+    findings = _findings(template, templates.neighbours(live=caller().live))
+    line = _line(template, templates.approvals_of([template.id])[template.id], known, findings)
     return jsonify(line | {"events": story})
 
 
@@ -161,14 +173,17 @@ def _accounts() -> dict[str, ProviderAccount]:
     return {account.id: account for account in db.session.scalars(wanted)}
 
 
+def _findings(template: Template, beside: templates.Neighbours) -> list[LintFinding]:
+    return templates.check(caller().tenant, templates.text_of(template), live=caller().live, beside=beside)
+
+
 def _line(
     template: Template,
     approvals: Sequence[TemplateApproval],
     known: Mapping[str, ProviderAccount],
-    findings: list[LintFinding] | None = None,
+    findings: list[LintFinding],
 ) -> dict[str, Any]:
     text = templates.text_of(template)
-    findings = lint(text) if findings is None else findings
     mine = [row for row in approvals if row.account_id in known]
     return {
         "id": template.id,
@@ -186,10 +201,7 @@ def _line(
         "ttl_seconds": template.ttl_seconds,
         "lint": lint_of(findings),
         "category_advice": _advice(text),
-        "variables": [
-            {"name": name, "where": where, "type": "text", "default": None}
-            for name, where in all_variables(template).items()
-        ],
+        "variables": _variables(text),
         "approvals": [_approval(row, known[row.account_id]) for row in mine],
         "sendable": any(row.status in SENDABLE for row in mine),
         "created_at": _instant(template.created_at),
@@ -218,7 +230,7 @@ def _approval(row: TemplateApproval, account: ProviderAccount) -> dict[str, Any]
     }
 
 
-def _finding(finding: LintFinding) -> dict[str, str]:
+def _finding(finding: LintFinding) -> dict[str, Any]:
     to = language()
     return {
         "rule": finding.rule,
@@ -226,14 +238,42 @@ def _finding(finding: LintFinding) -> dict[str, str]:
         "pointer": finding.pointer,
         "message": i18n.translate(finding.message, to),
         "fix": i18n.translate(finding.fix, to),
+        "mend": {"pointer": finding.mend[0], "value": finding.mend[1]} if finding.mend else None,
     }
 
 
+def _variables(text: TemplateText) -> list[dict[str, Any]]:
+    """Each variable, where it stands and who fills it; ``default`` is what stands there when nobody does: nothing,
+    the message is refused."""
+    return [
+        {
+            "name": name,
+            "where": where,
+            "type": VARIABLES[name].kind if name in VARIABLES else "text",
+            "filled_from": VARIABLES[name].source if name in VARIABLES else "caller",
+            "default": None,
+        }
+        for name, where in all_variables(text).items()
+    ]
+
+
 def _advice(text: TemplateText) -> dict[str, Any]:
-    """What Meta is likely to make of the text, from its words alone: two advertising words count as sure."""
-    signals = promotional_words(text) if text.category == "utility" else []
-    predicted = "marketing" if signals else text.category
-    return {"predicted": predicted, "confidence": "high" if len(signals) > 1 else "medium", "signals": signals}
+    advice = template_advice.advise(caller().tenant, text)
+    difference = advice.difference_micros
+    return {
+        "predicted": advice.predicted,
+        "confidence": advice.confidence,
+        "signals": [i18n.translate(signal, language()) for signal in advice.signals],
+        "message": i18n.translate(advice.sentence, language()),
+        "cost_difference": {
+            "amount": amount(difference),
+            "currency": advice.currency,
+            "market": advice.market,
+            "per": "message",
+        }
+        if difference is not None
+        else None,
+    }
 
 
 def _instant(moment: Any) -> str:

@@ -4,30 +4,12 @@ A starter needs only what every order tells (``first_name``, ``order_id``, ``eve
 it can be sent as it is.
 """
 
-from .lint import CATEGORY_OF
+from .findings import CATEGORY_OF
+from .lint_meaning import CODE_LIFE_MINUTES
 from .rendering import TemplateText
+from .wording import CODE_BODY, CODE_BUTTON, CODE_FOOTER, SAMPLES, STOP, STOP_PROMO
 
 LANGUAGES = ("ro", "en")
-CODE_LIFE_MINUTES = 10
-
-_STOP = {"ro": "Răspunde STOP ca să nu mai primești mesaje", "en": "Reply STOP to get no more messages"}
-_STOP_PROMO = {"ro": "Răspunde STOP ca să nu mai primești oferte", "en": "Reply STOP to get no more offers"}
-_EXAMPLES = {
-    "ro": {
-        "first_name": "Ana",
-        "order_id": "A-1001",
-        "event_name": "Concertul de primăvară",
-        "event_date": "4 aprilie 2027, ora 20:00",
-        "discount_code": "PRIMAVARA",
-    },
-    "en": {
-        "first_name": "Ana",
-        "order_id": "A-1001",
-        "event_name": "Spring Concert",
-        "event_date": "4 April 2027, 20:00",
-        "discount_code": "SPRING",
-    },
-}
 
 # name → (message type, {language: (header, body)})
 _TEXTS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
@@ -128,22 +110,14 @@ _TEXTS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
 }
 
-# Meta writes these texts; ours are what the recipient reads, for previews (contracts.md §1.3).
-_CODE_BODY = {
-    "ro": "*{code}* este codul tău de verificare. Pentru siguranța ta, nu trimite acest cod nimănui.",
-    "en": "*{code}* is your verification code. For your security, do not share this code.",
-}
-_CODE_FOOTER = {"ro": "Acest cod expiră în %d minute.", "en": "This code expires in %d minutes."}
-_CODE_BUTTON = {"ro": "Copiază codul", "en": "Copy code"}
-
 
 def starters(language: str) -> list[TemplateText]:
     """The six texts to begin with, in ``ro`` or ``en``. Raises KeyError for another language."""
     texts = []
     for name, (kind, by_language) in _TEXTS.items():
         header, body = by_language[language]
-        used = {key: value for key, value in _EXAMPLES[language].items() if f"{{{key}}}" in body}
-        footer = (_STOP_PROMO if kind == "promo" else _STOP)[language]
+        used = {key: value for key, value in SAMPLES[language].items() if f"{{{key}}}" in body}
+        footer = (STOP_PROMO if kind == "promo" else STOP)[language]
         text = TemplateText(name, kind, language, CATEGORY_OF[kind], body, {"format": "text", "text": header}, footer,
                             examples=used)  # fmt: skip
         texts.append(text)
@@ -152,10 +126,10 @@ def starters(language: str) -> list[TemplateText]:
 
 def code_text(name: str, language: str, minutes: int = CODE_LIFE_MINUTES, button: str | None = None) -> TemplateText:
     """A message with a one-time code, in Meta's fixed words (English ones where we do not know Meta's)."""
-    spoken = language.partition("_")[0] if language.partition("_")[0] in _CODE_BODY else "en"
+    spoken = language.partition("_")[0] if language.partition("_")[0] in CODE_BODY else "en"
     copy = {
         "type": "otp",
-        "text": button or _CODE_BUTTON[spoken],
+        "text": button or CODE_BUTTON[spoken],
         "code_expiration_minutes": minutes,
         "add_security_recommendation": True,
     }
@@ -164,8 +138,8 @@ def code_text(name: str, language: str, minutes: int = CODE_LIFE_MINUTES, button
         type="otp",
         language=language,
         category=CATEGORY_OF["otp"],
-        body=_CODE_BODY[spoken],
-        footer=_CODE_FOOTER[spoken] % minutes,
+        body=CODE_BODY[spoken],
+        footer=CODE_FOOTER[spoken] % minutes,
         buttons=[copy],
         examples={"code": "123456"},
     )

@@ -24,7 +24,7 @@ MOST_AT_ONCE = 1000  # in one call with a moved clock
 GRACE = timedelta(hours=2)  # so late is still on time
 ON_TIME = timedelta(minutes=10)  # the last minute before quiet hours may be reached a little after it
 AFTERWARDS = timedelta(hours=24)  # how long a word of thanks is worth sending
-_FOR_ONE_INTERVAL = re.compile(r"reminder_(?:d|h|d_after_)\d+")
+_FOR_ONE_INTERVAL = re.compile(r"(?:.+_)?reminder_(?:d|h|d_after_)\d+")
 AGAIN = timedelta(seconds=60)  # when a template was missing
 
 
@@ -191,13 +191,16 @@ def _facts(event: Event) -> OrderEvent:
 
 
 def template_for(interval: str) -> str:
-    """The template that says how long there still is: ``reminder_d7`` for ``D-7``. Without one, a reminder that is
-    not written for another interval, the newest first: nobody may read "tomorrow" a week before."""
+    """The template that says how long there still is: ``reminder_d7`` for ``D-7``, else the newest of a pack, such as
+    ``concert_reminder_d7``. Without one, a reminder that is not written for another interval, the newest first:
+    nobody may read "tomorrow" a week before."""
     own = f"reminder_{interval.lower().replace('-', '').replace('+', '_after_')}"
     wanted = select(Template.name).where(Template.type == MessageType.REMINDER)
     names = list(db.session.scalars(wanted.order_by(Template.created_at.desc())))
     if own in names:
         return own
+    if (of_a_pack := next((name for name in names if name.endswith(f"_{own}")), None)) is not None:
+        return of_a_pack
     return next((name for name in names if not _FOR_ONE_INTERVAL.fullmatch(name)), own)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from ..db import db
+from ..domain.packs import NOTICES
 from ..domain.statuses import SENDABLE, TemplateStatus
 from ..domain.text import T
 from ..errors import Invalid
@@ -128,9 +129,13 @@ def _candidates(kind: str, name: str | None, account_ids: Sequence[str]) -> list
 
 
 def _default_name(kind: str, rows: Sequence[_Pair]) -> str | None:
-    """The tenant's own choice for a type: the template called like it, else the sendable one that is newest."""
-    sendable = [t for t, a in rows if a is not None and a.status in SENDABLE]
-    for templates in (sendable, [t for t, _ in rows]):
+    """The tenant's own choice for a type: the template called like it, else the sendable one that is newest.
+
+    Never one that says something went wrong: such a text is sent only when it is asked for by name.
+    """
+    usual = [(t, a) for t, a in rows if t.name not in NOTICES]
+    sendable = [t for t, a in usual if a is not None and a.status in SENDABLE]
+    for templates in (sendable, [t for t, _ in usual]):
         if any(template.name == kind for template in templates):
             return kind
         if templates:

@@ -3,10 +3,8 @@
 Following an approval is `template_review`, sending for it `template_submission`; both are reachable from here.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +14,8 @@ from .. import clock, queues
 from ..db import clock_of_database, db, tenant_scope, transaction
 from ..domain.ids import new_id
 from ..domain.lint import CATEGORY_OF, LintFinding, has_errors, lint
+from ..domain.lint_meaning import TTL
+from ..domain.packs import PACKS, texts_of
 from ..domain.rendering import TemplateText, provider_name
 from ..domain.starters import code_text, starters
 from ..domain.statuses import TemplateStatus
@@ -23,20 +23,20 @@ from ..domain.text import T
 from ..errors import Finding, Invalid, NotFound, invalid
 from ..models import ProviderAccount, Template, TemplateApproval, Tenant
 from . import accounts, audit
+from .template_around import Neighbours, digest, neighbours
 from .template_choice import Choice, choose, language_chain
 from .template_drafts import to_provider_draft
 from .template_review import Rate, apply_news, approval_rate, look_again, move, poll_due, story_of
 from .template_submission import approve_now, submit_due
 
 __all__ = [
-    "Choice", "Rate", "Saved", "apply_news", "approval_rate", "approvals_of", "approve_now", "choose", "find",
-    "install_starters", "language_chain", "listed", "look_again", "poll_due", "provider_name", "save", "story_of",
-    "submit_due", "text_of", "to_provider_draft",
+    "Choice", "Neighbours", "Rate", "Saved", "apply_news", "approval_rate", "approvals_of", "approve_now", "check",
+    "choose", "find", "install_pack", "install_starters", "language_chain", "listed", "look_again", "neighbours",
+    "poll_due", "provider_name", "save", "story_of", "submit_due", "text_of", "to_provider_draft",
 ]  # fmt: skip
 
 S = TemplateStatus
 RESERVED = 200  # versions of one name that a new name must not collide with
-_TTL = {"authentication": (30, 900), "utility": (30, 43_200), "marketing": (43_200, 2_592_000)}
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def save(
     Raises Invalid: ``lint_failed`` (only with ``submit``; nothing is stored), a category that does not fit the
     type, an unknown account, no account at all, a name that is in use for a version of another.
     """
+    findings = check(tenant, text, live=live)
     text = _normal(text)
-    findings = lint(text)
     _refuse_category(text)
     _refuse_ttl(text)
     if has_errors(findings) and (submit or not _fits(text)):
@@ -91,14 +91,29 @@ def save(
         return Saved(template, changed or bool(added), created, findings, approvals_of([template.id])[template.id])
 
 
-def _normal(text: TemplateText) -> TemplateText:
-    """Line ends as WhatsApp has them, nothing empty kept; Meta's own words in a message with a code."""
-    text = replace(
+def check(tenant: Tenant, text: TemplateText, *, live: bool, beside: Neighbours | None = None) -> list[LintFinding]:
+    """Everything the lint says of the text where it would stand; stores nothing.
+
+    ``beside``: the organiser's other templates, if they were read before (`neighbours`).
+    """
+    with tenant_scope(tenant.id):
+        around = (beside or neighbours(live=live)).of(_normal(text))
+    return lint(_tidy(text), around)
+
+
+def _tidy(text: TemplateText) -> TemplateText:
+    """Line ends as WhatsApp has them, nothing empty kept."""
+    return replace(
         text,
         body=text.body.replace("\r\n", "\n").strip(),
         footer=(text.footer or "").strip() or None,
         header=text.header or None,
     )
+
+
+def _normal(text: TemplateText) -> TemplateText:
+    """What is kept of a text: tidy, and Meta's own words in a message with a code."""
+    text = _tidy(text)
     if text.category != "authentication" or text.type != "otp":
         return text
     given: dict[str, Any] = next((button for button in text.buttons if button.get("type") == "otp"), {})
@@ -120,7 +135,7 @@ def _refuse_category(text: TemplateText) -> None:
 
 def _refuse_ttl(text: TemplateText) -> None:
     """How long WhatsApp may try to deliver: seconds, -1 for thirty days (contracts.md §1.2)."""
-    low, high = _TTL[text.category]
+    low, high = TTL[text.category]
     if text.ttl_seconds is not None and text.ttl_seconds != -1 and not low <= text.ttl_seconds <= high:
         detail = T("For this category WhatsApp takes %(low)s to %(high)s seconds.", low=low, high=high)
         raise invalid("/ttl_seconds", "ttl_out_of_range", detail)
@@ -171,7 +186,7 @@ def _chosen_accounts(tenant: Tenant, live: bool, account_ids: Sequence[str] | No
 
 def _keep(tenant: Tenant, text: TemplateText) -> tuple[Template, bool, bool]:
     """(version, changed, created)."""
-    digest = _digest(text)
+    content = digest(text)
     newest = db.session.scalars(
         select(Template)
         .where(Template.name == text.name, Template.language == text.language)
@@ -179,30 +194,25 @@ def _keep(tenant: Tenant, text: TemplateText) -> tuple[Template, bool, bool]:
         .limit(1)
         .execution_options(populate_existing=True)
     ).first()
-    if newest is not None and newest.content_hash == digest:
+    if newest is not None and newest.content_hash == content:
         return newest, False, False
     if newest is not None and newest.draft:
-        _write(newest, text, digest)
+        _write(newest, text, content)
         return newest, True, False
     version = _free_version(text, newest.version + 1) if newest else _refuse_taken_name(text)
     template = Template(id=new_id("tpl"), tenant_id=tenant.id, name=text.name, language=text.language, version=version)
-    _write(template, text, digest)
+    _write(template, text, content)
     template.draft = True
     db.session.add(template)
     db.session.flush()
     return template, True, True
 
 
-def _digest(text: TemplateText) -> str:
-    content = {key: value for key, value in asdict(text).items() if key not in ("name", "language")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _write(template: Template, text: TemplateText, digest: str) -> None:
+def _write(template: Template, text: TemplateText, content: str) -> None:
     template.type, template.category = text.type, text.category
     template.header, template.body, template.footer = text.header, text.body, text.footer
     template.buttons, template.examples = list(text.buttons), dict(text.examples)
-    template.ttl_seconds, template.content_hash = text.ttl_seconds, digest
+    template.ttl_seconds, template.content_hash = text.ttl_seconds, content
     template.updated_at = clock.now()
 
 
@@ -260,12 +270,26 @@ def install_starters(
     tenant: Tenant, languages: Sequence[str] = ("ro", "en"), *, submit: bool = True, live: bool = False
 ) -> list[Saved]:
     """The six texts to begin with in each language (``ro``, ``en``); names that exist already stay untouched."""
+    return _install(tenant, [text for language in languages for text in starters(language)], submit, live)
+
+
+def install_pack(
+    tenant: Tenant, key: str, languages: Sequence[str] = ("ro", "en"), *, submit: bool = True, live: bool = False
+) -> list[Saved]:
+    """The texts of a pack (`domain.packs`) in each language; names that exist already stay untouched.
+
+    Raises NotFound for a pack there is not, Invalid as `save` does.
+    """
+    if key not in PACKS:
+        raise NotFound(T("There is no such pack of texts."))
+    return _install(tenant, [text for language in languages for text in texts_of(key, language)], submit, live)
+
+
+def _install(tenant: Tenant, texts: Sequence[TemplateText], submit: bool, live: bool) -> list[Saved]:
     with tenant_scope(tenant.id):
         known = {tuple(row) for row in db.session.execute(select(Template.name, Template.language))}
-        wanted = [text for language in languages for text in starters(language)]
-        return [
-            save(tenant, text, submit=submit, live=live) for text in wanted if (text.name, text.language) not in known
-        ]
+        new = [text for text in texts if (text.name, text.language) not in known]
+        return [save(tenant, text, submit=submit, live=live) for text in new]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
