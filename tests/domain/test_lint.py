@@ -77,6 +77,7 @@ def test_t003_header(text):
         {"format": "image", "example": {"link": "https://a.example/afis.jpg"}},
         {"format": "document", "example": {"handle": "4::aW"}},
         {"format": "video", "example": {"media_id": "med_1"}},
+        {"format": "image", "link": "https://a.example/afis.jpg"},
     ],
 )
 def test_t003_good_headers(header):
@@ -90,6 +91,7 @@ def test_t003_good_headers(header):
         ({"format": "document", "example": {"link": " "}}, "/header/example"),
         ({"format": "video", "example": {"link": "http://a.example/film.mp4"}}, "/header/example/link"),
         ({"format": "video", "example": {"link": "film.mp4"}}, "/header/example/link"),
+        ({"format": "image", "link": "http://a.example/afis.jpg"}, "/header/link"),
     ],
 )
 def test_t003_files_need_an_example(header, pointer):

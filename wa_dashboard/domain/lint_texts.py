@@ -96,16 +96,19 @@ def _plain(text: str) -> str:
 
 
 def _file(draft: TemplateText) -> Iterator[LintFinding]:
-    """WhatsApp looks at a sample of the file before it approves the template."""
-    example = (draft.header or {}).get("example") or {}
-    link = str(example.get("link") or "").strip()
-    if not any(str(example.get(key) or "").strip() for key in ("link", "handle", "media_id")):
+    """WhatsApp looks at a sample of the file before it approves the template; a file of its own is its own sample."""
+    header = draft.header or {}
+    example = header.get("example") or {}
+    links = {"/header/link": header.get("link"), "/header/example/link": example.get("link")}
+    if not any(str(given or "").strip() for given in (*links.values(), example.get("handle"), example.get("media_id"))):
         message = T("A header with a file needs an example of it, which WhatsApp looks at before it approves.")
         yield error("T003", "/header/example", message, T("Give the address of an example file."))
-    elif link and not link.startswith("https://"):
-        message = T("The example of the header is not a full web address.")
-        mend = ("/header/example/link", "https://" + link[7:]) if link.startswith("http://") else None
-        yield error("T003", "/header/example/link", message, T("Give an address that begins with https://."), mend)
+    for here, given in links.items():
+        link = str(given or "").strip()
+        if link and not link.startswith("https://"):
+            message = T("The example of the header is not a full web address.")
+            mend = (here, "https://" + link[7:]) if link.startswith("http://") else None
+            yield error("T003", here, message, T("Give an address that begins with https://."), mend)
 
 
 def is_emoji(letter: str) -> bool:
