@@ -138,6 +138,9 @@ def _common(kind: type[Provider]) -> Iterator[Call]:
     since = datetime(2026, 11, 23, tzinfo=UTC)
     if not kind.can_look_up:
         yield Call("find_sent", "refused", lambda p: p.find_sent("+40722000001", since))
+        yield Call("fetch_message", "refused", lambda p: p.fetch_message("wamid.A"))
+    if not getattr(kind, "samples_by_handle", False):
+        yield Call("upload_sample", "refused", lambda p: p.upload_sample(b"%PDF-1.7", "application/pdf", "a.pdf"))
     yield Call("facts", "", lambda p: p.facts("https://wa.example.org/api/wa/webhook/abc"))
     for mime in ("image/jpeg", "application/pdf", "video/mp4"):
         yield Call("upload_media", mime, lambda p, m=mime: p.upload_media(b"\x89\r\n--bytes", m))

@@ -34,6 +34,7 @@ CALLS = {
     "submit_template": lambda provider: provider.submit_template(DRAFT),
     "template_status": lambda provider: provider.template_status("HX1", DRAFT.name, DRAFT.language),
     "list_templates": lambda provider: provider.list_templates(),
+    "delete_template": lambda provider: provider.delete_template("HX1", DRAFT.name, DRAFT.language),
 }
 GARBAGE = [b"", b"{}", b"[]", b"null", b'"x"', b"<html>Bad Gateway</html>", b"\xff\xfe", b"[" * 100_000, b"{" * 9]
 GARBAGE += [b'{"error":null}', b'{"error":[]}', b'{"error":{"code":{}}}', b'{"code":[]}', b'{"messages":{}}']

@@ -208,7 +208,7 @@ def test_redaction_and_deletion(lab):
 
 
 def test_content_life_is_polled(lab, contracts):
-    lab.control("PUT", "settings", {"approve_after_s": 0.2})
+    lab.control("PUT", "settings", {"approve_after_s": 0.6})
     wanted = {
         "friendly_name": "bilete", "language": "ro", "variables": {"1": "Ana", "2": "T-1"},
         "types": {"twilio/call-to-action": {
@@ -254,6 +254,26 @@ def test_content_life_is_polled(lab, contracts):
     assert lab.http.delete(own, auth=lab.basic).status_code == 204
     refused(lab.http.get(own, auth=lab.basic), 20404, 404)
     refused(lab.send_twilio(form), 21655)
+
+
+def test_a_content_changes_until_it_is_submitted(lab, contracts):
+    lab.control("PUT", "settings", {"approve_after_s": None})
+    wanted = {"friendly_name": "a", "language": "ro", "variables": {"1": "Ana"}}
+    first, second = ({"twilio/text": {"body": f"{word} {{{{1}}}}, te așteptăm."}} for word in ("Salut", "Bună"))
+    made = lab.http.post(f"{lab.content}/Content", auth=lab.basic, json={**wanted, "types": first})
+    sid = made.json()["sid"]
+    own = f"{lab.content}/Content/{sid}"
+
+    changed = lab.http.put(own, auth=lab.basic, json={"types": second, "variables": {"1": "Ion"}})
+    conforms(contracts, "twilio_content_v1.json", "https://content.twilio.com", changed, f"/v1/Content/{sid}")
+    assert (changed.status_code, changed.json()["types"], changed.json()["language"]) == (200, second, "ro")
+    assert lab.http.get(own, auth=lab.basic).json()["variables"] == {"1": "Ion"}
+    refused(lab.http.put(own, auth=lab.basic, json={"types": {}}), 92001)
+    refused(lab.http.put(own, auth=("AC" + "f" * 32, "x"), json={"types": second}), 20003, 401)
+
+    asked = {"name": "a", "category": "UTILITY"}
+    assert lab.http.post(own + "/ApprovalRequests/whatsapp", json=asked, auth=lab.basic).status_code == 201
+    refused(lab.http.put(own, auth=lab.basic, json={"types": first}), 92001)
 
 
 def test_review_rejects_what_meta_would_in_prose(lab):
