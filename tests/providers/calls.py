@@ -1,6 +1,5 @@
 """Every request an adapter can make, as a table: for each public method that makes one, the ways to call it."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,9 +17,10 @@ from wa_dashboard.providers.base import (
     provider_named,
 )
 
-from .far_end import http, script
-from .oracle import Seen, problems_of
+from .far_end import http, ok, script
+from .oracle import problems_of
 from .samples import CONTENT_SID, DRAFT, OTP_DRAFT, account, outbound
+from .seen import Seen
 
 IMAGE = Header("image", handle="4::aW", link="https://cdn.example.org/h.jpg")
 BARE = replace(DRAFT, header=None, footer="", buttons=())
@@ -109,10 +109,6 @@ class Call:
     def _settings(self, kind: type[Provider]) -> dict[str, str]:
         known = {credential.name for credential in kind.credentials}
         return {key: value for key, value in self.changed.items() if key in known}
-
-
-def ok(data: Any, status: int = 200) -> bytes:
-    return http(status, json.dumps(data).encode())
 
 
 def calls_of(kind: type[Provider]) -> list[Call]:

@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl
 from wa_dashboard.providers.base import Button, Header, OutboundTemplate, Provider, TemplateDraft
 from wa_dashboard.providers.meta_bodies import create_body
 
-from . import oracle
-from .calls import ok
-from .far_end import far_end
-from .oracle import VARIABLE, Seen, lower_enums, problems_of
+from .far_end import far_end, ok
+from .oracle import lower_enums, problems_of
+from .oracle_twilio import openapi_problems
 from .samples import account
+from .seen import VARIABLE, Seen
 
 
 class NotOurs(Exception):
@@ -165,7 +165,7 @@ def twilio_verdict(kind: type[Provider], raw: bytes, form: dict[str, str]) -> st
     )
     request = provider.build_send(message)
     theirs = Seen("POST", request.url, {k.lower(): v for k, v in request.headers.items()}, raw)
-    assert oracle.openapi_problems(theirs, "twilio_messages.subset.json") == []
+    assert openapi_problems(theirs, "twilio_messages.subset.json") == []
     if "ContentSid" not in form:
         return f"{OTHERWISE}free text"
     ours = dict(parse_qsl(request.body.decode()))

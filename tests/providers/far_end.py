@@ -1,10 +1,13 @@
 """A real socket that behaves badly on request: the wire is all that is faked."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import repeat
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 
 @contextmanager
@@ -62,6 +65,19 @@ def http(status: int, body: bytes, *headers: str, length: int | None = None) -> 
     """An HTTP answer; ``length`` may promise more than there is."""
     lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", f"Content-Length: {length or len(body)}"]
     return "\r\n".join([*lines, *headers, "Connection: close", "", ""]).encode() + body
+
+
+def ok(data: Any, status: int = 200) -> bytes:
+    """An answer in JSON."""
+    return http(status, json.dumps(data).encode())
+
+
+def asked(raw: bytes) -> tuple[str, str, dict[str, list[str]], Any]:
+    """Method, path and query, JSON body of a request the far end saw."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+    parts = urlsplit(target)
+    return method, parts.path, parse_qs(parts.query), json.loads(body) if body.startswith(b"{") else body
 
 
 def _read_request(connection: socket.socket) -> bytes:

@@ -1,75 +1,27 @@
 """Judges of our requests that know nothing of our code: the providers' published specifications, the corrected
 schemas of the contract papers, and the papers' own tables where nothing is published."""
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
-import requests
 from jsonschema import Draft202012Validator
-from openapi_core import OpenAPI
-from openapi_core.contrib.requests import RequestsOpenAPIRequest
-from openapi_core.exceptions import OpenAPIError
 
-from wa_dashboard.providers.base import Provider, WireRequest
+from wa_dashboard.providers.base import Provider
 
+from .oracle_twilio import twilio_problems
 from .samples import CONTRACTS, SPECS
-
-VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-TWILIO_SPECS = {
-    "api.twilio.com": ("twilio_messages.subset.json",),
-    "content.twilio.com": ("twilio_content_v1.json", "twilio_content_v2.json"),
-    "messaging.twilio.com": ("twilio_messaging_services.subset.json",),
-}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A request at its official address, header names in lower case."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    @classmethod
-    def built(cls, wire: WireRequest) -> "Seen":
-        return cls(wire.method, wire.url, {key.lower(): value for key, value in wire.headers.items()}, wire.body)
-
-    @classmethod
-    def arrived(cls, raw: bytes, kind: type[Provider]) -> "Seen":
-        """What a far end saw, whose address stood in for ``kind.official_urls`` (`samples.account`)."""
-        head, _, body = raw.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        method, target, _ = first.split(" ")
-        part, _, rest = target.removeprefix("/").partition("/")
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        return cls(method, f"{kind.official_urls[part]}/{rest}", headers, body)
-
-    @property
-    def path(self) -> str:
-        return unquote(urlsplit(self.url).path)
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.url).query, keep_blank_values=True)
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+from .seen import VARIABLE, Seen, openapi
 
 
 def problems_of(provider: Provider, seen: Seen) -> list[str]:
     """What is wrong with a request of this account, in the judges' words; nothing when it is right."""
-    found = {"meta_cloud": _meta, "dialog360": _dialog360, "twilio": _twilio}[provider.name](provider, seen)
+    found = {"meta_cloud": _meta, "dialog360": _dialog360, "twilio": twilio_problems}[provider.name](provider, seen)
     if seen.method in ("GET", "DELETE") and seen.body:
         found.append(f"{seen.method} with a body")
     if seen.body.startswith(b"{") and seen.headers.get("content-type") != "application/json":
@@ -367,99 +319,3 @@ def _through(
         if method == seen.method and re.fullmatch(pattern, path):
             return check(provider, seen)
     return [f"no such door: {seen.method} {path}"]
-
-
-# --- Twilio ---------------------------------------------------------------------------------------------------------
-
-
-@lru_cache
-def openapi(name: str) -> tuple[dict[str, Any], OpenAPI]:
-    raw = json.loads((SPECS / name).read_text())
-    return raw, OpenAPI.from_dict(raw)
-
-
-def _twilio(provider: Provider, seen: Seen) -> list[str]:
-    host = urlsplit(seen.url).hostname or ""
-    if host not in TWILIO_SPECS:
-        return [f"address {seen.url}"]
-    keys = provider.keys
-    user, password = keys.get("api_key", keys["account_sid"]), keys.get("api_secret", keys["auth_token"])
-    proof = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    wrong = [] if seen.headers.get("authorization") == proof else ["authorization"]
-    if "/Accounts/" in seen.path and keys["account_sid"] not in seen.path:
-        wrong.append("another account's address")
-    verdicts = [openapi_problems(seen, name) for name in TWILIO_SPECS[host]]
-    return wrong + min(verdicts, key=len) + _twilio_paper(seen)
-
-
-def openapi_problems(seen: Seen, name: str) -> list[str]:
-    """What Twilio's OpenAPI says, and every field it does not know (it lets those pass)."""
-    raw, api = openapi(name)
-    prepared = requests.Request(seen.method, seen.url, headers=dict(seen.headers), data=seen.body.decode()).prepare()
-    try:
-        api.validate_request(RequestsOpenAPIRequest(prepared))
-    except OpenAPIError as problem:
-        inner = getattr(problem.__cause__, "schema_errors", None) or [problem.__cause__ or problem]
-        return [str(error)[:300] for error in inner]
-    operation = _operation(raw, seen)
-    known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
-    found = [f"query {key}" for key in seen.query if key not in known]
-    contents = operation.get("requestBody", {}).get("content", {})
-    for kind, described in contents.items():
-        shape = described["schema"]
-        shape = raw["components"]["schemas"][shape["$ref"].rsplit("/", 1)[1]] if "$ref" in shape else shape
-        form = kind == "application/x-www-form-urlencoded"
-        given = dict(parse_qsl(seen.body.decode(), keep_blank_values=True)) if form else seen.json
-        found += [f"unknown field {key}" for key in given if key not in shape["properties"]]
-        types = raw["components"]["schemas"].get("types", {}).get("properties", {})
-        found += [f"unknown type {key}" for key in ({} if form else given).get("types", {}) if key not in types]
-    return found
-
-
-def _operation(raw: dict[str, Any], seen: Seen) -> dict[str, Any]:
-    for path, item in sorted(raw["paths"].items(), key=lambda entry: entry[0].count("{")):
-        pattern = re.sub(r"\\\{[^}]+\\\}", "[^/]+", re.escape(path))
-        if seen.method.lower() in item and re.fullmatch(pattern, seen.path):
-            operation = item[seen.method.lower()]
-            shared = item.get("parameters", [])
-            return {**operation, "parameters": [*shared, *operation.get("parameters", [])]}
-    raise AssertionError(f"the specification let an unknown path pass: {seen.method} {seen.path}")
-
-
-def _twilio_paper(seen: Seen) -> list[str]:
-    """What the paper says beyond the specification (contracts.md §2.2, §2.3)."""
-    found: list[str] = []
-    if seen.method == "POST" and seen.path.endswith("/Messages.json"):
-        pairs = parse_qsl(seen.body.decode(), keep_blank_values=True)
-        form = dict(pairs)
-        if len(pairs) != len(form):
-            found.append("a field twice")
-        if not re.fullmatch(r"whatsapp:(\+[0-9]{6,15}|[A-Z]{2}\.[A-Za-z0-9.]{1,128})", form.get("To", "")):
-            found.append(f"To {form.get('To')}")
-        if not ("From" in form or "MessagingServiceSid" in form):
-            found.append("no sender")
-        if "From" in form and not form["From"].startswith("whatsapp:+"):
-            found.append(f"From {form['From']}")
-        if "ContentSid" in form and ("Body" in form or "MediaUrl" in form):
-            found.append("Body or MediaUrl beside ContentSid: error 63016")
-        variables = json.loads(form.get("ContentVariables", "{}"))
-        if not all(isinstance(value, str) and value.strip() for value in variables.values()):
-            found.append("variables are texts")
-        if not re.search(r"[?&]mid=[^&#]+", form.get("StatusCallback", "?mid=x")):
-            found.append("nothing in the callback that would bring the receipt back to the message")
-        if "_" in (urlsplit(form.get("StatusCallback", "")).hostname or ""):
-            found.append("Twilio refuses hosts with _")
-    if seen.method in ("POST", "PUT") and re.fullmatch(r"/v1/Content(/HX\w+)?", seen.path):
-        used = set(VARIABLE.findall(json.dumps(seen.json["types"])))
-        given = seen.json.get("variables", {})
-        code = "whatsapp/authentication" in seen.json["types"]
-        if not code and used != set(given):
-            found.append(f"variables {sorted(given)}, but the text uses {sorted(used)}")
-        if sorted(given, key=int) != [str(number) for number in range(1, len(given) + 1)]:
-            found.append(f"variables are numbered without gaps: {sorted(given)}")
-    if seen.path.endswith("/ApprovalRequests/whatsapp"):
-        if not re.fullmatch(r"[a-z0-9_]{1,512}", seen.json.get("name", "")):
-            found.append("the name is not WhatsApp's")
-        if seen.json.get("category") not in ("UTILITY", "MARKETING", "AUTHENTICATION"):
-            found.append(f"category {seen.json.get('category')}")
-    return found

@@ -20,8 +20,9 @@ from wa_dashboard.providers.base import Button, Header, OutboundTemplate, Provid
 
 from . import oracle
 from .calls import IMAGE, calls_of
-from .oracle import Seen, problems_of
+from .oracle import problems_of
 from .samples import CONTENT_SID, CORRELATION, account, needs_contracts
+from .seen import Seen
 
 KINDS = [provider_named(name) for name in ("meta_cloud", "dialog360", "twilio")]
 TABLE = [(kind, call) for kind in KINDS for call in calls_of(kind)]

@@ -4,20 +4,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from wa_dashboard.providers.base import (
-    InboundItem,
     Item,
     Outcome,
     Provider,
     ProviderError,
     SentRecord,
-    StatusItem,
     TemplateAnswer,
     WebhookMalformed,
     WebhookRequest,
@@ -26,8 +24,7 @@ from wa_dashboard.providers.base import (
 )
 
 from . import copies, oracle
-from .calls import ok
-from .far_end import http, script
+from .far_end import http, ok, script
 from .samples import CONTENT_SID, DRAFT, account
 
 CAME = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -184,7 +181,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 def _found(kind: type[Provider], path: Path) -> list[str]:
     following = {"messages": []}
     answers = (http(200, path.read_bytes()), ok(following))
-    found: list[SentRecord] = asked(kind, lambda p: p.find_sent("+40722000001", LONG_AGO + timedelta()), *answers)
+    found: list[SentRecord] = asked(kind, lambda p: p.find_sent("+40722000001", LONG_AGO), *answers)
     return [record(one) for one in found]
 
 
@@ -249,5 +246,3 @@ _READERS: Mapping[str, Callable[[type[Provider], Path], list[str]]] = {
     "handshake": _handshake,
     "request": _request,
 }
-
-__all__ = ["CAME", "PROVIDERS", "InboundItem", "StatusItem", "items_of", "lines_of", "request_of", "told"]
