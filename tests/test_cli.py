@@ -133,7 +133,7 @@ def _answers(port: int) -> bool:
 
 
 def test_upgrade_begins_from_nothing_and_then_keeps_a_copy(shell: Shell) -> None:
-    assert shell.upgraded == {"backup": None, "from": None, "to": "0002"}
+    assert shell.upgraded == {"backup": None, "from": None, "to": "0003"}
 
     again = shell.ask("upgrade")
 
