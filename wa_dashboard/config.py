@@ -40,7 +40,7 @@ _KNOWN = frozenset(
     "WA_DATA_DIR WA_HOST WA_PORT WA_PUBLIC_URL DATABASE_URL REDIS_URL WA_SECRET_KEY WA_ENCRYPTION_KEYS"
     " WHATSAPP_PROVIDER WA_REMINDER_INTERVALS WA_RATE_PER_MINUTE WA_RATE_PER_HOUR WA_COST_TRACKING WA_SIMULATOR_PORT"
     " WA_DEMO WA_WORKERS WA_SEND_CONCURRENCY WA_LOG_LEVEL WA_FAILPOINTS WA_PACE"
-    " WA_API_PER_MINUTE WA_METRICS_TOKEN WA_NO_VENV".split()
+    " WA_API_PER_MINUTE WA_CODES_PER_HOUR WA_METRICS_TOKEN WA_NO_VENV".split()
 ) | {f"WA_{test}{name}_BASE_URL" for name in _BASE_URLS for test in ("", "TEST_")}
 _TEST_SWITCHES = ("WA_TEST_FULL", "WA_TEST_DATABASE_URL", "WA_NEED_BROWSER", "WA_NEED_POSTGRES")
 # A unix socket's path fits 104 (macOS) or 108 bytes (Linux), the closing zero included (unix(7)).
@@ -83,6 +83,7 @@ class Settings:
     failpoints: str
     pace: str
     api_per_minute: int
+    codes_per_hour: int
     metrics_token: str = field(repr=False)
     human_logs: bool
     root: Path = PROJECT
@@ -130,6 +131,7 @@ class Settings:
             failpoints=env.text("WA_FAILPOINTS"),
             pace=env.text("WA_PACE"),
             api_per_minute=env.whole("WA_API_PER_MINUTE", 12_000, 1, 10_000_000),
+            codes_per_hour=env.whole("WA_CODES_PER_HOUR", 1000, 0, 10_000_000),
             metrics_token=env.secret("WA_METRICS_TOKEN"),
             human_logs=sys.stderr is not None and sys.stderr.isatty(),
         )

@@ -80,6 +80,11 @@ def blind_index(pepper: bytes, text: str) -> str:
     return hmac.digest(pepper, text.encode(), "sha256").hex()[:32]
 
 
+def keyed_hash(key: str, *parts: str) -> str:
+    """HMAC-SHA256 of the parts, each held apart: 64 hexadecimal letters that nobody can try out without ``key``."""
+    return hmac.digest(key.encode(), json.dumps(parts).encode(), "sha256").hex()
+
+
 # --- API keys: wak_live_<8 letters>_<43 letters><6 letters checksum> (security.md §4.3) -------------------------
 
 

@@ -157,6 +157,7 @@ class TestList:
         assert "987654" not in owner.get("/messages").text
         page = owner.get(f"/messages/{message_id}").text
         assert "987654" not in page
+        assert "•••••• este codul tău" in page
         assert "Codes are not shown." in page
 
 

@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from ..domain.ids import new_id
-from . import accounts, limits, messages, optin, orders, problems, stuck, templates, webhook
+from . import accounts, codes, limits, messages, optin, orders, problems, stuck, templates, webhook
 from .access import enter, identify, leave
 
 PREFIX = "/api/wa"
@@ -18,7 +18,7 @@ PREFIX = "/api/wa"
 # Views that answer without a key. A test compares this with the routes: adding one is a decision.
 OPEN_ENDPOINTS = frozenset({"api.webhook.receive", "api.webhook.challenge"})
 
-NOUNS = (accounts, messages, optin, orders, stuck, templates, webhook)
+NOUNS = (accounts, codes, messages, optin, orders, stuck, templates, webhook)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 

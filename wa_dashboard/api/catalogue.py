@@ -212,6 +212,27 @@ PROBLEMS: dict[str, Entry] = {
         T("Wait as long as Retry-After says, then go on."),
         repeat=True,
     ),
+    "code_too_soon": Entry(
+        429,
+        T("A code was sent a moment ago"),
+        T("To one number and for one purpose a code goes at most every 30 seconds. No second one was made."),
+        T("Wait as long as Retry-After says before offering to send another."),
+        repeat=True,
+    ),
+    "code_limit": Entry(
+        429,
+        T("Enough codes for this number"),
+        T("A number gets at most five codes an hour: more would be somebody's nuisance, or a fraud at your cost."),
+        T("Wait as long as Retry-After says, or let the person prove the number another way."),
+        repeat=True,
+    ),
+    "codes_exhausted": Entry(
+        429,
+        T("Enough codes for this hour"),
+        T("The organisation has sent all the codes it may in an hour. Nothing else is held up."),
+        T("Look for who asks for so many; the operator can allow more with WA_CODES_PER_HOUR."),
+        repeat=True,
+    ),
     "internal_error": Entry(
         500,
         T("Something went wrong on our side"),

@@ -182,7 +182,7 @@ def confirm() -> Response:
 
 
 def _answer(sent: Sent, to: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"message": _message(sent, to), "duplicate": sent.duplicate}
+    found: dict[str, Any] = {"message": message_of(sent, to), "duplicate": sent.duplicate}
     if sent.content_differs:
         found["content_differs"] = list(sent.content_differs)
     if sent.reminders is not None:
@@ -207,7 +207,8 @@ def _rehearsed(sent: Sent, to: str) -> dict[str, Any]:
     }
 
 
-def _message(sent: Sent, to: str) -> dict[str, Any]:
+def message_of(sent: Sent, to: str) -> dict[str, Any]:
+    """A message that was just accepted; ``to`` as the caller may see it."""
     message = sent.message
     found: dict[str, Any] = {
         "id": message.id,

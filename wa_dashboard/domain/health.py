@@ -87,5 +87,6 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "credentials_replaced": _plain(T("Somebody of your team put in new access data")),
     "switched_on": _plain(T("Switched on by somebody of your team")),
     "switched_off": _plain(T("Switched off by somebody of your team")),
+    "code_disowned": _plain(T("Somebody got a code they say they did not ask for; codes to that number count no more")),
     "tested": _plain(T("Tested by somebody of your team: it does not work yet")),
 }

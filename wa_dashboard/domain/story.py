@@ -33,6 +33,9 @@ REASONS: dict[str, T] = {
     "cancelled_by_api": T("your system cancelled it"),
     "cancelled_by_user": T("somebody of your team cancelled it"),
     "no_account": T("no WhatsApp sender is connected"),
+    "code_replaced": T("a newer code took its place"),
+    "code_used": T("the code was typed in already"),
+    "code_blocked": T("the code counts no more"),
     "quiet_hours": T("it is night for the person; it goes out in the morning"),
 }
 
@@ -211,5 +214,8 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "expired": _plain(T("Too late to be of use, so it was not sent")),
     "requeued": _plain(T("Put back into the queue by hand")),
     "number_changed": _number_changed,
+    "code_used": _plain(T("The code was typed in, and it was right")),
+    "code_blocked": _plain(T("Five wrong codes were typed in, so the code counts no more")),
+    "code_disowned": _plain(T("The person says they did not ask for this code, so it counts no more")),
     "charged": _plain(T("The price counts from now on")),
 }

@@ -163,8 +163,8 @@ def change_number(who: Asker, message_id: str, phone: Phone, *, agreed: bool, li
     tenant = who.tenant
     with transaction():
         old = messages.find(tenant, message_id, live=live)
-        if not requeueing.may_send_again(old.message):
-            raise Conflict(T("It is not possible any more: the message has moved on."), "state_conflict")
+        if (refusal := requeueing.not_again(old.message)) is not None:
+            raise refusal
         if phone.e164 == old.contact.phone:
             detail = T("This is the number it went to already.")
             raise Invalid(detail, findings=[Finding("/phone", "same_number", detail)])
@@ -174,9 +174,9 @@ def change_number(who: Asker, message_id: str, phone: Phone, *, agreed: bool, li
         lifecycle.annotate([message_id], contact_id=person.id, to_masked=phone.masked, market=phone.market)
         lifecycle.tell(tenant.id, [message_id], "number_changed", detail={"from": was, "to": phone.masked})
         audit.record(tenant.id, who.actor, "message.number_changed", message_id)
-        refusal = requeueing.requeue(who, [message_id], live=live)[message_id]
-        if refusal is not None:
-            raise refusal
+        again = requeueing.requeue(who, [message_id], live=live)[message_id]
+        if again is not None:
+            raise again
     return messages.find(tenant, message_id).message
 
 

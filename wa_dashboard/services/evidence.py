@@ -6,7 +6,7 @@ What we decide ourselves moves in `lifecycle`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter, itemgetter
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from .. import clock
 from ..bulk import delete_by_key, insert_table, rows_by_key, update_by_key
 from ..domain import pricing
+from ..domain.codes import hide
 from ..domain.ids import new_id
-from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, best_of
+from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, MessageType, Rank, best_of
 from ..models import Attempt, Message, MessageEvent, Outbox
 from ..providers.base import Fault, StatusItem
 from . import problems
@@ -53,6 +54,7 @@ class MessageNow:
     """Of a message what receipts may change, and what that depends on."""
 
     id: str
+    type: str
     market: str
     rank: int
     status: str
@@ -204,6 +206,8 @@ def merge(
         if attempt is None:
             continue
         message = found.messages[attempt.message_id]
+        if item.error is not None and message.type == MessageType.OTP:  # a complaint may repeat what it is about
+            item = replace(item, error=item.error._replace(detail=hide(item.error.detail)))
         _merge_attempt(attempt, item, heard, found.taken)
         if _note_time(message, item):
             lines.append(_line(attempt, item))

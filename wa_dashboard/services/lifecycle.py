@@ -200,6 +200,8 @@ def wait_for_account(message_id: str) -> bool:
     life = (message.expires_at - clock.now()).total_seconds() if message.expires_at else None
     if message.status != Status.FAILED or message.cancel_requested or (life is not None and life <= 0):
         return False
+    if message.variables_sealed is None:  # a code that has ended: there is nothing left to send
+        return False
     waits = move(
         message.tenant_id, [message_id], Status.QUEUED, "account_held", reason="account_held", next_at=clock.now()
     )

@@ -13,8 +13,9 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, tu
 from .. import security
 from ..db import db
 from ..domain import rendering
+from ..domain.codes import HIDDEN
 from ..domain.phone import BadPhone, to_e164
-from ..domain.statuses import NOT_RECEIVED, Rank, Status
+from ..domain.statuses import NOT_RECEIVED, MessageType, Rank, Status
 from ..domain.story import sentence
 from ..domain.text import T
 from ..errors import NotFound
@@ -67,8 +68,12 @@ class Found:
 
     @property
     def bubble(self) -> rendering.Bubble | None:
-        """What the person sees, filled with the values that were sent."""
-        return rendering.preview(self.template, self.message.variables or {}) if self.template else None
+        """What the person sees, filled with the values that were sent; of a code nothing but dots, ever."""
+        if self.template is None:
+            return None
+        if self.message.type == MessageType.OTP:
+            return rendering.preview(self.template, dict.fromkeys(rendering.all_variables(self.template), HIDDEN))
+        return rendering.preview(self.template, self.message.variables or {})
 
     @property
     def version(self) -> int | None:

@@ -27,7 +27,7 @@ from ..providers.base import (
     UnknownItem,
 )
 from ..providers.verdict import outcome_of
-from . import audit, breakers, consent, lifecycle, template_review
+from . import audit, breakers, code_ends, consent, lifecycle, template_review
 
 log = logs.get(__name__)
 
@@ -178,7 +178,8 @@ def id_of(item: Item) -> str | None:
 
 
 def _heard(account: ProviderAccount, item: InboundItem) -> Verdict:
-    return Verdict("applied", detail=consent.hear(account, item))
+    said = code_ends.disown(account, item) if code_ends.is_disowned(item) else {}
+    return Verdict("applied", detail=consent.hear(account, item) | said)
 
 
 def _preferred(account: ProviderAccount, item: PreferenceItem) -> Verdict:

@@ -1,12 +1,14 @@
 """What became of the attempts: written down in one transaction a batch, never against better evidence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
 from .. import clock, logs, queues
 from ..db import db, db_now, transaction
+from ..domain.codes import hide
 from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
@@ -72,6 +74,8 @@ def _settle_one(
     if outcome.kind == "accepted":
         _accept(account, message, begun, outcome)
         return
+    if message.type == MessageType.OTP:  # a complaint may repeat what it is about
+        outcome = replace(outcome, detail=hide(outcome.detail))
     rank = Rank.NOT_SENT
     if outcome.kind == "ambiguous":
         rank = Rank.AMBIGUOUS

@@ -84,7 +84,8 @@ def _asked_about(message_ids: Sequence[str], account_ids: Sequence[str]) -> list
 
 
 def _text(message: Message, template: Template | None) -> str:
-    return _plain(rendering.filled(template.body, message.variables or {})) if template else ""
+    known = message.variables  # of a code that has ended nothing is left to compare
+    return _plain(rendering.filled(template.body, known)) if template and known is not None else ""
 
 
 def _plain(text: str) -> str:

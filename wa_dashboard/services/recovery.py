@@ -119,6 +119,9 @@ def _resolve(row: Outbox, watermark: datetime | None, now: datetime, pace: Pace)
     ).one()
     passed = watermark is not None and (watermark - started).total_seconds() > pace.margin
     since = row.uncertain_since or started
+    if row.policy == Policy.NEVER_TWICE and row.expires_at is not None and row.expires_at <= now:
+        decide(row, evidence=passed, pace=pace)  # a code whose time is over: no evidence would change anything
+        return True
     patience = pace.hold if row.policy == Policy.MUST_DELIVER else pace.long_hold
     waited = (now - since).total_seconds()
     if not passed and waited <= patience:

@@ -30,7 +30,16 @@ class Asker(Protocol):
 
 def may_send_again(message: Message) -> bool:
     """Is it over without having arrived, so that a person may try once more?"""
-    return message.status in AGAIN
+    return not_again(message) is None
+
+
+def not_again(message: Message) -> Conflict | None:
+    """Why nobody may try it once more; None when a person may."""
+    if message.status not in AGAIN:
+        return Conflict(T("It is not possible any more: the message has moved on."), "state_conflict")
+    if message.type == MessageType.OTP:  # nothing is left of the code
+        return Conflict(T("A code is never sent again. Ask for a new one."), "state_conflict")
+    return None
 
 
 def requeue(
@@ -99,8 +108,8 @@ def _locked(ids: Sequence[str]) -> list[Message]:
 def _refused(
     message: Message, through: ProviderAccount | None, approved: Set[tuple[str, str]], *, confirmed: bool
 ) -> WaError | None:
-    if not may_send_again(message):
-        return Conflict(T("It is not possible any more: the message has moved on."), "state_conflict")
+    if (refusal := not_again(message)) is not None:
+        return refusal
     if through is not None:
         if message.status == Status.UNCONFIRMED and through.id != message.account_id and not confirmed:
             return Conflict(T("It may have arrived already: say that it may come twice, then try again."))

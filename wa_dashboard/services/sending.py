@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from .. import clock, queues
 from ..db import db, savepoint, transaction
 from ..domain import pricing, rendering
+from ..domain.codes import LIFE as CODE_LIFE
 from ..domain.consent import Refusal, Said
 from ..domain.ids import new_id
 from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
@@ -25,7 +26,7 @@ LIFE = {
     MessageType.ORDER_CONFIRM: timedelta(hours=24),
     MessageType.REMINDER: timedelta(hours=24),
     MessageType.PROMO: timedelta(hours=48),
-    MessageType.OTP: timedelta(minutes=5),
+    MessageType.OTP: CODE_LIFE,
 }
 RESENDS = 5
 SENDERS_REMEMBERED_S = 1.0

@@ -18,6 +18,7 @@ _ICONS: dict[str, tuple[str, str]] = {
     "credentials_replaced": ("key", "info"),
     "switched_on": ("check", "good"),
     "switched_off": ("pause", "off"),
+    "code_disowned": ("shield", "warn"),
     "tested": ("x-circle", "bad"),
 }
 

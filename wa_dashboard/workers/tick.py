@@ -11,6 +11,7 @@ from ..domain.pace import Pace
 from ..models import Heartbeat
 from ..services import (
     aftermath,
+    code_ends,
     engine,
     epoch,
     failover,
@@ -30,6 +31,7 @@ log = logs.get(__name__)
 _CHORES_EVERY_S = 5.0
 _PURGE_EVERY_S = 600.0
 _EPOCH_EVERY_S = 10.0
+_CODES_EVERY_S = 2.0
 _last: dict[str, float] = {}
 
 
@@ -46,6 +48,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
         ("parked", receipts.match_parked_due),
+        *([("codes", code_ends.sweep)] if _every("codes", _CODES_EVERY_S) else []),
         ("reminders", reminders.release_due),
         ("relieve", lambda: failover.relieve(stopping)),
         ("lanes", lambda: _send_here(stopping) if here else engine.wake_lanes(stopping)),
