@@ -151,6 +151,7 @@ def curl_bodies(name: str) -> list[tuple[str, str]]:
 def test_the_curl_lines_work(app: Flask, client: FlaskClient, tenant: factories.ReadyTenant, paper: str) -> None:
     for language in ("ro", "en"):
         factories.make_template(tenant, language=language)
+    factories.make_template(tenant, "otp_code", type="otp", body="{code} este codul tău de verificare.")
     shown = curl_bodies(paper)
 
     answers = {
@@ -158,10 +159,10 @@ def test_the_curl_lines_work(app: Flask, client: FlaskClient, tenant: factories.
         for path, body in shown
     }
 
-    assert {"README.md": 1, "docs/api.md": 3}[paper] == len(shown)
-    assert {path: answer.status_code for path, answer in answers.items()} == {
-        path: {"/api/wa/send/confirm": 202, "/api/wa/optin": 200, "/api/wa/templates": 201}[path] for path, _ in shown
-    }
+    assert {"README.md": 1, "docs/api.md": 5}[paper] == len(shown)
+    wanted = {"/api/wa/send/confirm": 202, "/api/wa/optin": 200, "/api/wa/templates": 201}
+    wanted |= {"/api/wa/send/otp": 202, "/api/wa/verify/otp": 200}
+    assert {path: answer.status_code for path, answer in answers.items()} == {path: wanted[path] for path, _ in shown}
     assert answers["/api/wa/send/confirm"].json["message"]["status"] == "queued"
 
 

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from tests import factories
 from tests.factories import ReadyTenant
+from tests.support import codes
 from wa_dashboard.db import Base, TenantRow, all_tenants, db, tenant_scope, transaction
 from wa_dashboard.models import Contact, Message, ProviderAccount
 from wa_dashboard.services import lifecycle, tenants
@@ -82,6 +83,12 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case((202, 200), body=factories.order("KanaryOrder", PHONE, metadata={})),
         Case((422,), body=factories.order("A-9", PHONE) | {"template": {"name": "kanarytemplate"}}),
         Case((422,), body=factories.order("A-9", PHONE) | {"tenant_id": "{tenant_id}"}),
+    ],
+    ("api.codes.send", "POST"): [Case((202,), body={"phone": "+40722123456"})],
+    ("api.codes.verify", "POST"): [
+        Case(READ, body={"phone": PHONE, "code": "{code}"}),
+        Case(READ, body={"phone": PHONE, "code": "{code}", "purpose": "checkout"}),
+        Case((422,), body={"phone": PHONE, "code": "{code}", "tenant_id": "{tenant_id}"}),
     ],
     ("api.optin.post_optin", "POST"): [
         Case((200, 201), body={"phone": PHONE, "status": "opted_out", "source": "api", "purposes": ["marketing"]}),
@@ -230,6 +237,7 @@ def owner(client: FlaskClient, app: Flask) -> ReadyTenant:
 def stranger(app: Flask) -> ReadyTenant:
     stranger = factories.make_tenant("Alt organizator", "other@example.org")
     factories.make_template(stranger)
+    codes.make_template(stranger)
     tenants.create_user(stranger.tenant, "stranger@example.org", "owner", PASSWORD)
     return stranger
 
@@ -249,7 +257,15 @@ def ids_of(owner: ReadyTenant, client: FlaskClient) -> dict[str, str]:
         "account_token": owner.account.webhook_token,
         "cause": "not_on_whatsapp",
         "cursor": cursor_of(owner, client),
+        "code": code_of(owner, client),
     }
+
+
+def code_of(owner: ReadyTenant, client: FlaskClient) -> str:
+    """A live code of the owner's, to a number the stranger writes to as well."""
+    codes.make_template(owner)
+    answer = client.post("/api/wa/send/otp", json={"phone": PHONE}, headers=owner.headers)
+    return codes.code_in(answer.json["message"]["id"])  # type: ignore[index]
 
 
 def cursor_of(owner: ReadyTenant, client: FlaskClient) -> str:
