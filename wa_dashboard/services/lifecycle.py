@@ -15,7 +15,7 @@ from ..bulk import delete_by_key, insert_table, update_by_key
 from ..db import db, db_moment, db_now, insert_rows
 from ..domain.causes import ENDED_BADLY
 from ..domain.ids import new_id
-from ..domain.statuses import PRIORITY, Lane, Rank, Status, sources_of
+from ..domain.statuses import PRIORITY, Lane, MessageType, Rank, Status, sources_of
 from ..logs import mask_text
 from ..models import Attempt, Message, MessageEvent, Outbox, ProviderAccount
 from ..providers.base import StatusItem
@@ -200,7 +200,7 @@ def wait_for_account(message_id: str) -> bool:
     life = (message.expires_at - clock.now()).total_seconds() if message.expires_at else None
     if message.status != Status.FAILED or message.cancel_requested or (life is not None and life <= 0):
         return False
-    if message.variables_sealed is None:  # a code that has ended: there is nothing left to send
+    if message.type == MessageType.OTP and message.variables_sealed is None:  # the code has ended: nothing to send
         return False
     waits = move(
         message.tenant_id, [message_id], Status.QUEUED, "account_held", reason="account_held", next_at=clock.now()

@@ -56,6 +56,9 @@ _ICONS: dict[str, tuple[str, str]] = {
     "cancelled": ("ban", "off"),
     "cancel_requested": ("ban", "warn"),
     "expired": ("clock", "off"),
+    "code_used": ("shield", "good"),
+    "code_blocked": ("ban", "warn"),
+    "code_disowned": ("alert", "bad"),
     "charged": ("ticket", "off"),
 }
 # Kinds whose sentence is long: what happened as the title, why and what to do below it.
