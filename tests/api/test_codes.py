@@ -59,6 +59,8 @@ class TestSending:
         with tenant_scope(shop.id):
             stored = db.session.scalars(select(Message)).one()
             assert (stored.policy, stored.expires_at) == ("never_twice", row.expires_at)
+            assert stored.request == {"purpose": "login"}
+            assert set(stored.variables) == {"code"}
 
     def test_nobody_had_to_agree_before(self, client, shop):
         client.post(

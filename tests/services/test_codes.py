@@ -232,7 +232,7 @@ class TestEnds:
     def test_time_ends_it_and_leaves_nothing(self, caller):
         made = send(caller)
         with clock.at(clock.now() + timedelta(minutes=10, seconds=1)):
-            assert code_ends.sweep() == 2
+            assert code_ends.sweep() == 1
             (row,) = rows()
             assert (row.state, row.code_hash, row.ended_at) == ("expired", None, row.expires_at)
             assert sealed(made.sent.message.id) is None
@@ -295,6 +295,22 @@ class TestEnds:
         assert isinstance(answer, Conflict)
         assert set(decided.refused) == {message_id}
         assert message(message_id).status == "dead_letter"
+
+    def test_a_code_that_was_replaced_while_its_try_was_under_way_is_not_tried_again(self, caller, shop):
+        made = send(caller)
+        (begun,) = delivery.next_batch(delivery.open_lane(shop.account.id), 10).begun
+        with clock.at(clock.now() + timedelta(seconds=31)):
+            send(caller)
+
+        with tenant_scope(shop.id):
+            settlement.settle(shop.account, [(begun, Outcome("throttled", "throttled", "130429"))], Pace())
+
+        stopped = message(made.sent.message.id)
+        assert (stopped.status, stopped.reason) == ("cancelled", "code_blocked")
+        assert sealed(stopped.id) is None
+        with all_tenants("a test looks"):
+            assert len(db.session.scalars(select(Outbox.message_id)).all()) == 1
+        assert invariants.check()[1] is None
 
     def test_a_refused_account_brings_back_no_code_that_has_ended(self, caller, shop):
         made = send(caller)

@@ -158,7 +158,7 @@ class TestList:
         page = owner.get(f"/messages/{message_id}").text
         assert "987654" not in page
         assert "•••••• este codul tău" in page
-        assert "Codes are not shown." in page
+        assert "Only the person’s phone shows it." in page
 
 
 class TestOne:

@@ -7,7 +7,7 @@ need it: until it has arrived or failed, or the code has ended.
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, delete, select, update
 
 from .. import clock, logs
 from ..bulk import among
@@ -46,8 +46,13 @@ def end(tenant_id: str, code_ids: Collection[str], state: State) -> list[str]:
 
 
 def _erase(message_ids: Sequence[str]) -> None:
+    """Locked in the order of their ids, as everybody who locks several messages does."""
+    if not message_ids:
+        return
+    locked = select(Message.id).where(among(Message.id, message_ids)).order_by(Message.id).with_for_update()
+    some = db.session.scalars(locked).all()
     db.session.execute(
-        update(Message).where(among(Message.id, message_ids)).values(variables_sealed=None), execution_options=_QUIET
+        update(Message).where(among(Message.id, some)).values(variables_sealed=None), execution_options=_QUIET
     )
 
 
@@ -55,15 +60,15 @@ def _erase(message_ids: Sequence[str]) -> None:
 
 
 def sweep() -> int:
-    """Everybody's codes whose time is over end, what messages need no more is erased, old rows go. Returns how many
-    rows it dealt with. Safe to run in any number at once."""
+    """Everybody's codes whose time is over end, those that arrived or failed are erased from their messages, old rows
+    go. Returns how many it dealt with. Safe to run in any number at once."""
     with all_tenants("everybody's codes end"):
-        found = any(db.session.scalar(wanted.limit(1)) is not None for wanted in (_over(), _to_erase(), _old()))
+        found = any(db.session.scalar(wanted.limit(1)) is not None for wanted in (_over(), _unneeded(), _old()))
         end_read()
         if not found:
             return 0
         with transaction():
-            count = _expire() + _erase_some() + _forget()
+            count = _expire() + _erase_unneeded() + _forget()
     log.info("codes_swept", count=count)
     return count
 
@@ -75,40 +80,37 @@ def _over() -> Any:
 def _expire() -> int:
     """A message that still waits to be sent expires with its code by itself (`recovery`)."""
     some = db.session.scalars(_over().order_by(Code.id).limit(_MOST).with_for_update(skip_locked=True)).all()
-    db.session.execute(
+    if not some:
+        return 0
+    ended = db.session.scalars(
         update(Code)
         .where(among(Code.id, some))
-        .values(state=str(State.EXPIRED), ended_at=Code.expires_at, code_hash=None),
+        .values(state=str(State.EXPIRED), ended_at=Code.expires_at, code_hash=None)
+        .returning(Code.message_id),
         execution_options=_QUIET,
-    )
+    ).all()
+    _erase([each for each in ended if each is not None])
     return len(some)
 
 
-def _to_erase() -> Any:
-    """Messages that hold a code which they do not need, or which is none any more."""
+def _unneeded() -> Any:
+    """Messages that arrived, or never will, and still hold a live code: the end of a code erases by itself."""
     return (
         select(Message.id)
         .join(Code, and_(Code.tenant_id == Message.tenant_id, Code.message_id == Message.id))
-        .where(
-            Message.variables_sealed.is_not(None),
-            or_(Code.state != State.LIVE, Message.status.not_in(_MAY_NEED_IT)),
-        )
+        .where(Code.state == State.LIVE, Message.variables_sealed.is_not(None), Message.status.not_in(_MAY_NEED_IT))
     )
 
 
-def _erase_some() -> int:
-    wanted = _to_erase().order_by(Message.id).limit(_MOST).with_for_update(skip_locked=True, of=Message)
-    some = db.session.scalars(wanted).all()
-    if some:
-        _erase(some)
+def _erase_unneeded() -> int:
+    some = db.session.scalars(_unneeded().limit(_MOST)).all()
+    _erase(some)
     return len(some)
 
 
 def _old() -> Any:
-    holds = select(Message.id).where(Message.id == Code.message_id, Message.variables_sealed.is_not(None))
-    return select(Code.id).where(
-        Code.state != State.LIVE, Code.expires_at <= clock.now() - KEPT, ~holds.correlate(Code).exists()
-    )
+    ended = [str(state) for state in State if state != State.LIVE]
+    return select(Code.id).where(Code.state.in_(ended), Code.expires_at <= clock.now() - KEPT)
 
 
 def _forget() -> int:
