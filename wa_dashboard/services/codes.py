@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from .. import clock, security
-from ..db import clock_of_database, db, insert_rows, transaction
+from ..db import db, db_now, insert_rows, transaction
 from ..domain.codes import CHECKS, LIFE, PER_NUMBER, RESEND_AFTER, WINDOW, State, new_code
 from ..domain.ids import new_id
 from ..domain.phone import Phone
@@ -97,7 +97,7 @@ def send(caller: Caller, wish: CodeWish) -> SentCode:
 def _one_at_a_time(tenant: Tenant, live: bool) -> None:
     """The organisation's codes are made one after another, so that no limit is passed by two at once."""
     rule = f"codes:{'live' if live else 'test'}"
-    row = {"tenant_id": tenant.id, "rule": rule, "tokens": 0.0, "counted_at": clock_of_database()}
+    row = {"tenant_id": tenant.id, "rule": rule, "tokens": 0.0, "counted_at": db_now()}
     insert_rows(RateBucket, [row], once=["tenant_id", "rule"])
     db.session.scalars(
         select(RateBucket.rule).where(RateBucket.tenant_id == tenant.id, RateBucket.rule == rule).with_for_update()
