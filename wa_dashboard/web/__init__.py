@@ -22,7 +22,7 @@ from .tries import install_tries
 
 VIEWS = (
     "auth", "connect", "language", "messages", "overview", "problems", "send_test", "senders", "settings",
-    "templates", "test_phone",
+    "template_editor", "template_packs", "templates", "test_phone",
 )  # fmt: skip
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 

@@ -18,6 +18,8 @@ HTMX = Path(str(resources.files("js_lib_htmx"))) / "static" / "htmx" / "htmx.min
 FILES = {
     "app.css": (STATIC / "app.css", "text/css"),
     "app.js": (STATIC / "app.js", "text/javascript"),
+    "editor.css": (STATIC / "editor.css", "text/css"),
+    "editor.js": (STATIC / "editor.js", "text/javascript"),
     "icons.svg": (STATIC / "icons.svg", "image/svg+xml"),
     "icon.svg": (STATIC / "icon.svg", "image/svg+xml"),
     "htmx.js": (HTMX, "text/javascript"),

@@ -51,7 +51,21 @@ class Link:
 PLACES = (
     Place("web.overview", T("Overview"), "overview"),
     Place("web.messages", T("Messages"), "message", ("web.message",)),
-    Place("web.templates", T("Templates"), "template", ("web.template",)),
+    Place(
+        "web.templates",
+        T("Templates"),
+        "template",
+        (
+            "web.template",
+            "web.new_template",
+            "web.add_template",
+            "web.edit_template",
+            "web.change_template",
+            "web.preview_template",
+            "web.before_sending",
+            "web.template_packs",
+        ),
+    ),
     Place("web.test_phone", T("Test phone"), "phone", ("web.phone_of",), test_only=True, short=T("Phone")),
     Place(
         "web.problem_groups",
