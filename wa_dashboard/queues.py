@@ -26,6 +26,7 @@ from .db import on_commit
 log = logs.get(__name__)
 
 QUEUE = "wa"
+MEDIA_QUEUE = "wa-media"  # apart, since strangers' file servers may be slow
 SEND_QUEUE = "wa-send"  # apart, since a worker that sends stays with it for long
 PATIENCE_S = 0.25  # the most a caller may ever wait for Redis
 _FULL = 64  # so many wake-ups waiting say enough
@@ -60,6 +61,7 @@ class Job(StrEnum):
     DRAIN = "wa_dashboard.workers.jobs.drain"
     RECEIPTS = "wa_dashboard.workers.jobs.read_receipts"
     CHORES = "wa_dashboard.workers.jobs.chores"
+    MEDIA = "wa_dashboard.workers.jobs.fetch_media"
     TICK = "wa_dashboard.workers.jobs.tick"
 
 
@@ -136,6 +138,11 @@ def wake_chores() -> None:
     on_commit(lambda: _push(Job.CHORES, ""))
 
 
+def wake_media() -> None:
+    """After the commit: somebody should fetch the files that messages wait for."""
+    on_commit(lambda: _push(Job.MEDIA, ""))
+
+
 def nudge(job: Job, lane: str = "") -> bool:
     """Enqueue now, outside any transaction. False when Redis did not take it."""
     return _push(job, lane)
@@ -164,8 +171,11 @@ def _flag(job: Job, lane: str) -> str:
     return f"wa:awake:{job.name.lower()}:{lane}"
 
 
+_QUEUE_OF = {Job.DRAIN: SEND_QUEUE, Job.MEDIA: MEDIA_QUEUE}
+
+
 def _enqueue(connection: redis.Redis, job: Job, lane: str) -> None:
-    queue = WakeQueue(SEND_QUEUE if job is Job.DRAIN else QUEUE, connection=connection)
+    queue = WakeQueue(_QUEUE_OF.get(job, QUEUE), connection=connection)
     if connection.llen(queue.key) < _FULL:
         queue.enqueue(str(job), lane, ttl=60, result_ttl=0, failure_ttl=600, job_timeout=90)
 

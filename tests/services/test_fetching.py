@@ -2,12 +2,10 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.files import JPEG, MP4, PDF, PNG, FileServer, make_certificate, serving
+from tests.support.files import JPEG, MP4, PDF, PNG, FileServer
 from wa_dashboard.domain.links import is_public
 from wa_dashboard.services import fetching
 from wa_dashboard.services.fetching import CannotFetch, fetch
@@ -51,20 +49,6 @@ _SCHEMES = [
 ATTACKS = [f"https://{host}/a.pdf" for host in _HOSTS] + [f"https://{name}/a.pdf" for name in _NAMES] + _SCHEMES
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def server(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    fetching._trust.cache_clear()
-    with serving(*certificate) as made:
-        yield made
-    fetching._trust.cache_clear()
-
-
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every address this process tries to connect to."""
@@ -89,11 +73,11 @@ def by_name(host: str, port: int) -> list[str]:
         return []
 
 
-def test_no_attack_reaches_a_machine_inside(server: FileServer, opened: list[tuple[str, int]]) -> None:
-    with socket.create_connection(("127.0.0.1", server.port)):
+def test_no_attack_reaches_a_machine_inside(files: FileServer, opened: list[tuple[str, int]]) -> None:
+    with socket.create_connection(("127.0.0.1", files.port)):
         assert opened, "the counter counts"
     opened.clear()
-    before = server.connections
+    before = files.connections
 
     refused = 0
     for url in ATTACKS:
@@ -102,7 +86,7 @@ def test_no_attack_reaches_a_machine_inside(server: FileServer, opened: list[tup
         refused += 1
 
     assert len(set(ATTACKS)) >= 60
-    assert (refused, opened, server.connections - before) == (len(ATTACKS), [], 0)
+    assert (refused, opened, files.connections - before) == (len(ATTACKS), [], 0)
 
 
 @pytest.mark.parametrize("named", [{}, {"tickets.example": 8443}])
@@ -129,20 +113,20 @@ def test_the_whole_internet_is_public(address: str) -> None:
     assert is_public(address)
 
 
-def test_a_name_that_changes_its_meaning_is_asked_once(server: FileServer, opened: list[tuple[str, int]]) -> None:
+def test_a_name_that_changes_its_meaning_is_asked_once(files: FileServer, opened: list[tuple[str, int]]) -> None:
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
-    url = server.put("/a.pdf", PDF).replace("localhost", "tickets.example")
+    url = files.put("/a.pdf", PDF).replace("localhost", "tickets.example")
 
-    found = fetch(url, "document", allowed={"tickets.example": server.port}, resolve=lambda *_: next(answers))
+    found = fetch(url, "document", allowed={"tickets.example": files.port}, resolve=lambda *_: next(answers))
 
     assert found.content == PDF
-    assert opened == [("127.0.0.1", server.port)]
+    assert opened == [("127.0.0.1", files.port)]
     assert next(answers) == ["10.0.0.1"], "the second answer was never asked for"
-    assert server.requests == [("/a.pdf", f"tickets.example:{server.port}")]
+    assert files.requests == [("/a.pdf", f"tickets.example:{files.port}")]
 
 
-def get(server: FileServer, path: str, kind: str = "document") -> fetching.Fetched:
-    return fetch(server.url(path), kind, allowed={"localhost": server.port})
+def get(files: FileServer, path: str, kind: str = "document") -> fetching.Fetched:
+    return fetch(files.url(path), kind, allowed={"localhost": files.port})
 
 
 @pytest.mark.parametrize(
@@ -150,71 +134,71 @@ def get(server: FileServer, path: str, kind: str = "document") -> fetching.Fetch
     [("document", PDF, "application/pdf"), ("image", PNG, "image/png"), ("image", JPEG, "image/jpeg"),
      ("video", MP4, "video/mp4")],
 )  # fmt: skip
-def test_a_file_is_what_its_bytes_say(server: FileServer, kind: str, content: bytes, mime: str) -> None:
-    server.put("/x.html", content, "text/html")
+def test_a_file_is_what_its_bytes_say(files: FileServer, kind: str, content: bytes, mime: str) -> None:
+    files.put("/x.html", content, "text/html")
 
-    found = get(server, "/x.html", kind)
+    found = get(files, "/x.html", kind)
 
     assert (found.content, found.mime_type) == (content, mime)
 
 
-def test_a_page_that_calls_itself_a_pdf_is_none(server: FileServer) -> None:
-    server.put("/t.pdf", b"<html>please sign in</html>", "application/pdf")
+def test_a_page_that_calls_itself_a_pdf_is_none(files: FileServer) -> None:
+    files.put("/t.pdf", b"<html>please sign in</html>", "application/pdf")
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/t.pdf")
+        get(files, "/t.pdf")
 
     assert (refusal.value.code, refusal.value.final) == ("media_wrong_type", True)
 
 
-def test_a_picture_is_no_document(server: FileServer) -> None:
-    server.put("/t.png", PNG)
+def test_a_picture_is_no_document(files: FileServer) -> None:
+    files.put("/t.png", PNG)
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/t.png")
+        get(files, "/t.png")
 
     assert refusal.value.code == "media_wrong_type"
 
 
-def test_a_stranger_s_certificate_is_refused(server: FileServer) -> None:
-    server.put("/t.pdf", PDF)
+def test_a_stranger_s_certificate_is_refused(files: FileServer) -> None:
+    files.put("/t.pdf", PDF)
 
     with pytest.raises(CannotFetch) as refusal:
-        fetch(server.url("/t.pdf", "stranger.example"), "document", allowed={"stranger.example": server.port},
+        fetch(files.url("/t.pdf", "stranger.example"), "document", allowed={"stranger.example": files.port},
               resolve=lambda *_: ["127.0.0.1"])  # fmt: skip
 
     assert refusal.value.code == "media_certificate"
-    assert server.requests == []
+    assert files.requests == []
 
 
-def test_a_redirect_is_not_followed(server: FileServer) -> None:
-    server.put("/real.pdf", PDF)
-    there = server.url("/real.pdf").encode()
-    server.answers["/r"] = b"HTTP/1.1 302 Found\r\nLocation: " + there + b"\r\nContent-Length: 0\r\n\r\n"
+def test_a_redirect_is_not_followed(files: FileServer) -> None:
+    files.put("/real.pdf", PDF)
+    there = files.url("/real.pdf").encode()
+    files.answers["/r"] = b"HTTP/1.1 302 Found\r\nLocation: " + there + b"\r\nContent-Length: 0\r\n\r\n"
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/r")
+        get(files, "/r")
 
     assert refusal.value.code == "media_redirect"
-    assert server.count("/real.pdf") == 0
+    assert files.count("/real.pdf") == 0
 
 
-def test_a_promise_of_too_much_is_enough(server: FileServer) -> None:
-    server.answers["/big"] = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n%PDF-"
+def test_a_promise_of_too_much_is_enough(files: FileServer) -> None:
+    files.answers["/big"] = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n%PDF-"
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/big")
+        get(files, "/big")
 
     assert (refusal.value.code, refusal.value.final) == ("media_too_large", True)
 
 
-def test_more_than_was_promised_is_cut(server: FileServer) -> None:
-    server.answers["/more"] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + PDF
+def test_more_than_was_promised_is_cut(files: FileServer) -> None:
+    files.answers["/more"] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + PDF
 
-    assert get(server, "/more").content == PDF[:5]
+    assert get(files, "/more").content == PDF[:5]
 
 
-def test_a_stream_without_a_length_ends_at_the_limit(server: FileServer) -> None:
+def test_a_stream_without_a_length_ends_at_the_limit(files: FileServer) -> None:
     sent = [0]
 
     def pour(connection: socket.socket) -> None:
@@ -223,39 +207,39 @@ def test_a_stream_without_a_length_ends_at_the_limit(server: FileServer) -> None
             connection.sendall(b"\x00" * 65_536)
             sent[0] += 65_536
 
-    server.answers["/pour"] = pour
+    files.answers["/pour"] = pour
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/pour", "image")
+        get(files, "/pour", "image")
 
     assert refusal.value.code == "media_too_large"
     time.sleep(0.2)
     assert sent[0] < 12 * fetching.MEBIBYTE, "the rest was never taken"
 
 
-def test_half_a_file_is_none(server: FileServer) -> None:
-    server.answers["/half"] = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + PDF
+def test_half_a_file_is_none(files: FileServer) -> None:
+    files.answers["/half"] = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + PDF
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/half")
+        get(files, "/half")
 
     assert (refusal.value.code, refusal.value.final) == ("media_incomplete", False)
 
 
-def test_compressed_answers_are_not_unpacked(server: FileServer) -> None:
+def test_compressed_answers_are_not_unpacked(files: FileServer) -> None:
     import gzip
 
     packed = gzip.compress(b"%PDF-" + b"\x00" * 30 * fetching.MEBIBYTE)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
-    server.answers["/bomb"] = head + packed
+    files.answers["/bomb"] = head + packed
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/bomb")
+        get(files, "/bomb")
 
     assert refusal.value.code == "media_wrong_type"
 
 
-def test_a_far_end_that_drips_has_ten_seconds(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_far_end_that_drips_has_ten_seconds(files: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TOTAL_S", 1.0)
 
     def drip(connection: socket.socket) -> None:
@@ -263,11 +247,11 @@ def test_a_far_end_that_drips_has_ten_seconds(server: FileServer, monkeypatch: p
             connection.sendall(bytes([letter]))
             time.sleep(0.02)
 
-    server.answers["/drip"] = drip
+    files.answers["/drip"] = drip
     begun = time.monotonic()
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/drip")
+        get(files, "/drip")
 
     assert (refusal.value.code, refusal.value.final) == ("media_slow", False)
     assert time.monotonic() - begun < 2
@@ -284,10 +268,10 @@ def test_a_machine_that_is_away_is_asked_again_later() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 500, 503])
-def test_a_file_that_is_not_there_yet_is_asked_for_again(server: FileServer, status: int) -> None:
-    server.answers["/t"] = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+def test_a_file_that_is_not_there_yet_is_asked_for_again(files: FileServer, status: int) -> None:
+    files.answers["/t"] = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
 
     with pytest.raises(CannotFetch) as refusal:
-        get(server, "/t")
+        get(files, "/t")
 
     assert (refusal.value.code, refusal.value.final) == ("media_http_status", False)

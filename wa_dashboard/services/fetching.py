@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from .. import logs
 from ..domain.links import BadLink, Link, is_never_private, is_public, read_link
+from ..domain.media import KIND_WORDS
 from ..domain.text import T
 
 log = logs.get(__name__)
@@ -73,7 +74,8 @@ def fetch(
     mime_type = sniff(content)
     if kind_of(mime_type) != kind:
         raise CannotFetch(
-            "media_wrong_type", T("What lies at the address is not a %(kind)s WhatsApp takes.", kind=kind), final=True
+            "media_wrong_type", T("What lies at the address is no %(kind)s that WhatsApp takes.", kind=KIND_WORDS[kind]),
+            final=True,
         )
     return Fetched(content, mime_type)
 

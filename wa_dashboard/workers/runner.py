@@ -38,7 +38,7 @@ PERIODIC: dict[str, tuple[queues.Job, int]] = {
 
 def worker(app: Flask) -> int:
     """Serve wake-ups and tick until told to stop."""
-    return _beside_children(app, [_serve_sending, _serve_queue])
+    return _beside_children(app, [_serve_sending, _serve_queue, _serve_media])
 
 
 def scheduler(app: Flask) -> int:
@@ -163,6 +163,10 @@ def _serve_sending(app: Flask) -> None:
     _raise_open_files()
     jobs.linger_s = LINGER_S
     _serve_queue(app, queues.SEND_QUEUE)
+
+
+def _serve_media(app: Flask) -> None:
+    _serve_queue(app, queues.MEDIA_QUEUE)
 
 
 def _raise_open_files() -> None:

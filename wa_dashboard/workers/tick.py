@@ -17,6 +17,8 @@ from ..services import (
     idempotency,
     introductions,
     lookup,
+    media_age,
+    media_work,
     probing,
     receipt_stream,
     receipts,
@@ -28,6 +30,7 @@ from ..services import (
 log = logs.get(__name__)
 
 _CHORES_EVERY_S = 5.0
+_MEDIA_EVERY_S = 5.0
 _PURGE_EVERY_S = 600.0
 _EPOCH_EVERY_S = 10.0
 _last: dict[str, float] = {}
@@ -54,8 +57,12 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
         sweeps += [*_CHORES, ("receipts", _read_all)]
     elif _every("chores", _CHORES_EVERY_S) and not queues.nudge(queues.Job.CHORES):
         sweeps += _CHORES
+    if here:
+        sweeps.append(("media", lambda: media_work.work_due(stopping=stopping)))
+    elif _every("media", _MEDIA_EVERY_S):
+        sweeps.append(("media", lambda: _see_to_files(stopping)))
     if _every("purge", _PURGE_EVERY_S):
-        sweeps.append(("purge", idempotency.purge))
+        sweeps += [("purge", idempotency.purge), ("old_files", media_age.erase_old)]
     sweeps.append(("heartbeat", lambda: beat("tick")))
     return _run(sweeps, stopping)
 
@@ -74,6 +81,11 @@ def beat(name: str) -> None:
 def _read_all() -> None:
     while receipts.process():
         pass
+
+
+def _see_to_files(stopping: Callable[[], object]) -> None:
+    if media_work.is_due() and not queues.nudge(queues.Job.MEDIA):
+        media_work.work_due(stopping=stopping)
 
 
 def _send_here(stopping: Callable[[], object]) -> None:
