@@ -275,7 +275,7 @@ class _Env:
             host, _, port = part.partition(":")
             number = int(port or 443) if re.fullmatch(r"[0-9]{0,5}", port) else 0
             if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", host) or not 0 < number < 65_536:
-                raise ConfigError(name, f"must be a comma list of host names like files.lan or files.lan:8443: {part!r}.")
+                raise ConfigError(name, f"must list names like files.lan or files.lan:8443, not {part!r}.")
             found[host] = number
         return found
 

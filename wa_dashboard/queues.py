@@ -26,14 +26,13 @@ from .db import on_commit
 log = logs.get(__name__)
 
 QUEUE = "wa"
-MEDIA_QUEUE = "wa-media"  # apart, since strangers' file servers may be slow
 SEND_QUEUE = "wa-send"  # apart, since a worker that sends stays with it for long
 PATIENCE_S = 0.25  # the most a caller may ever wait for Redis
 _FULL = 64  # so many wake-ups waiting say enough
 _QUIET_S = 60.0
 _AWAY_S = 2.0
 
-_WAKES, _DRAINERS = "wa:wakes", "wa:drainers"
+_WAKES, _DRAINERS, _FILES = "wa:wakes", "wa:drainers", "wa:files"
 _ALIVE_MS = 3000  # a drainer that has not said so for longer is gone
 
 # KEYS: flag, wakes, drainers. ARGV: lane, alive (ms). 2: somebody will look anyway; 1: said to one who lingers;
@@ -61,7 +60,6 @@ class Job(StrEnum):
     DRAIN = "wa_dashboard.workers.jobs.drain"
     RECEIPTS = "wa_dashboard.workers.jobs.read_receipts"
     CHORES = "wa_dashboard.workers.jobs.chores"
-    MEDIA = "wa_dashboard.workers.jobs.fetch_media"
     TICK = "wa_dashboard.workers.jobs.tick"
 
 
@@ -140,7 +138,33 @@ def wake_chores() -> None:
 
 def wake_media() -> None:
     """After the commit: somebody should fetch the files that messages wait for."""
-    on_commit(lambda: _push(Job.MEDIA, ""))
+    on_commit(_wake_fetchers)
+
+
+def _wake_fetchers() -> None:
+    """As `_push`, to whoever listens with `hear_media`: these processes live on, so no job is made for them."""
+    global _away_until
+    if time.monotonic() < _away_until:
+        return
+    try:
+        with client().pipeline(transaction=False) as talk:
+            talk.rpush(_FILES, "1")
+            talk.ltrim(_FILES, -_FULL, -1)
+            talk.pexpire(_FILES, 60_000)
+            talk.execute()
+    except (redis.RedisError, OSError) as error:
+        _away_until = time.monotonic() + _AWAY_S
+        _warn(error)
+
+
+def hear_media(connection: redis.Redis, seconds: int) -> bool:
+    """Wait until files are wanted, or so many seconds; a Redis that is away is silence."""
+    try:
+        return connection.blpop([_FILES], timeout=seconds) is not None
+    except (redis.RedisError, OSError) as error:
+        _warn(error)
+        time.sleep(seconds)
+        return False
 
 
 def nudge(job: Job, lane: str = "") -> bool:
@@ -171,11 +195,8 @@ def _flag(job: Job, lane: str) -> str:
     return f"wa:awake:{job.name.lower()}:{lane}"
 
 
-_QUEUE_OF = {Job.DRAIN: SEND_QUEUE, Job.MEDIA: MEDIA_QUEUE}
-
-
 def _enqueue(connection: redis.Redis, job: Job, lane: str) -> None:
-    queue = WakeQueue(_QUEUE_OF.get(job, QUEUE), connection=connection)
+    queue = WakeQueue(SEND_QUEUE if job is Job.DRAIN else QUEUE, connection=connection)
     if connection.llen(queue.key) < _FULL:
         queue.enqueue(str(job), lane, ttl=60, result_ttl=0, failure_ttl=600, job_timeout=90)
 

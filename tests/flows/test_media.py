@@ -1,6 +1,7 @@
 """A ticket in the header: fetched once, uploaded once, never sent without, and a person told when it cannot be had."""
 
 import json
+import time
 import urllib.request
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from tests import factories
+from tests.support import children
 from tests.support.files import PDF, PNG
 from wa_dashboard import clock
 from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
@@ -264,7 +266,8 @@ def test_old_files_are_erased_and_can_be_had_again(client, quick, shop, work, un
     media = pdf(shop)
     first = post(client, quick, "A-1", media=media).json["message"]["id"]
     until(lambda: (work(), one(first).status in ("delivered", "read"))[1])
-    assert everything(Media)[0].content_sealed and everything(MediaSource)[0].url_sealed
+    assert everything(Media)[0].content_sealed
+    assert everything(MediaSource)[0].url_sealed
     assert media_age.erase_old() == 0
 
     with clock.at(clock.now() + timedelta(days=31)):
@@ -292,8 +295,8 @@ def test_two_organisers_share_no_file(client, quick, shop, work, until):
 
 def test_a_location_needs_no_file(client, quick, shop, work, until, simulator):
     approve(quick, ticket_template(shop, "loc", header={"format": "location"}))
-    body = factories.order("A-9", PHONE, template={"name": "loc"},
-                           media={"kind": "location", "latitude": 44.4268, "longitude": 26.1025, "name": "Sala"})  # fmt: skip
+    place = {"kind": "location", "latitude": 44.4268, "longitude": 26.1025, "name": "Sala"}
+    body = factories.order("A-9", PHONE, template={"name": "loc"}, media=place)
     answer = client.post("/api/wa/send/confirm", json=body, headers=quick.headers)
 
     assert answer.status_code == 202, answer.json
@@ -336,7 +339,8 @@ def test_what_does_not_fit_is_said_at_once(client, quick, shop, template, media,
 
     assert answer.status_code == 422
     assert [(each["pointer"], each["code"]) for each in answer.json["errors"]] == [(pointer, code)]
-    assert everything(Message) == [] and everything(MediaSource) == []
+    assert everything(Message) == []
+    assert everything(MediaSource) == []
 
 
 def test_who_dies_with_a_file_in_hand_leaves_it_to_the_next(client, quick, shop, work, until):
@@ -365,3 +369,51 @@ def test_an_account_that_is_off_is_left_alone(client, quick, shop, work):
     work()
 
     assert [row.external_id for row in everything(MediaUpload)] == [""]
+
+
+@pytest.mark.parametrize("point", ["F20", "F21", "F22"], ids=["fetching", "fetched", "uploaded"])
+def test_a_worker_killed_with_a_file_in_hand_loses_and_doubles_nothing(client, quick, shop, work, until, app, point):
+    message_id = post(client, quick, media=pdf(shop)).json["message"]["id"]
+
+    children.killed(app, media_work.work_due, f"{point}=kill")
+
+    assert (one(message_id).status, one(message_id).reason, attempts_of(message_id)) == ("queued", "media_pending", 0)
+    work()
+    assert attempts_of(message_id) == 0, "its lease is not over yet"
+    due_now()
+    until(lambda: (work(), one(message_id).status in ("delivered", "read"))[1])
+    assert attempts_of(message_id) == 1
+    assert shop.count("/A-1.pdf") == {"F20": 1, "F21": 2, "F22": 1}[point]
+
+
+def test_a_slow_server_holds_up_its_own_files_only(client, quick, shop, work, until, monkeypatch):
+    slow = {"kind": "document", "url": shop.put("/slow.pdf", PDF + b"slow", delay=4.0)}
+    slow_id = post(client, quick, "A-1", media=slow).json["message"]["id"]
+    quick_id = post(client, quick, "A-2", media=pdf(shop, "/quick.pdf")).json["message"]["id"]
+    begun = time.monotonic()
+    seen = {}
+
+    def settled(errand, result, real=media_work._settle_fetch):
+        seen[errand.url.rpartition("/")[2]] = time.monotonic() - begun
+        real(errand, result)
+
+    monkeypatch.setattr(media_work, "_settle_fetch", settled)
+    media_work.work_due()
+
+    assert seen["quick.pdf"] < 2 < 4 <= seen["slow.pdf"]
+    until(lambda: (work(), {one(each).status for each in (slow_id, quick_id)} <= {"delivered", "read"})[1])
+
+
+def test_an_order_that_comes_while_its_file_arrives_is_let_go_with_the_others(client, quick, shop, work, until):
+    media = pdf(shop)
+    first = post(client, quick, "A-1", media=media).json["message"]["id"]
+    with tenant_scope(quick.id), transaction():
+        taken = media_work._claim_source(db.session.scalars(select(MediaSource.id)).one())
+    result = media_work._fetch(taken, {"localhost": shop.port})
+    second = post(client, quick, "A-2", media=media).json["message"]["id"]
+    with tenant_scope(quick.id):
+        media_work._settle_fetch(taken, result)
+
+    until(lambda: (work(), {one(each).status for each in (first, second)} <= {"delivered", "read"})[1])
+
+    assert shop.count("/A-1.pdf") == 1

@@ -8,9 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.files import FileServer, make_certificate, serving
-
 from tests.support import servers
+from tests.support.files import FileServer, make_certificate, serving
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from ..domain.text import T
 from ..domain.variables import VARIABLES
 from ..errors import BadRequest, Finding
 from ..models import ProviderAccount, Template, TemplateApproval
-from ..services import template_advice, templates
+from ..services import media, template_advice, templates
 from . import parsing
 from .access import caller, requires
 from .idempotency import idempotent

@@ -109,7 +109,8 @@ class MetaCloud(Provider):
 
     def upload_media(self, content: bytes, mime_type: str) -> str:
         url = f"{self.graph}/{self.keys['phone_number_id']}/media"
-        return meta_bodies.media_id(self.ask(self.request("POST", url, file=meta_bodies.media_part(content, mime_type))))
+        request = self.request("POST", url, file=meta_bodies.media_part(content, mime_type))
+        return meta_bodies.media_id(self.ask(request))
 
     def upload_sample(self, content: bytes, mime_type: str, filename: str) -> str:
         """Two calls of the Resumable Upload API: a session, then the bytes (contracts.md §1.3)."""

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Never, NamedTuple
+from typing import Any, NamedTuple, Never
 
 from urllib3.filepost import encode_multipart_formdata
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from requests import certs
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import BaseHTTPResponse
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
@@ -74,7 +74,8 @@ def fetch(
     mime_type = sniff(content)
     if kind_of(mime_type) != kind:
         raise CannotFetch(
-            "media_wrong_type", T("What lies at the address is no %(kind)s that WhatsApp takes.", kind=KIND_WORDS[kind]),
+            "media_wrong_type",
+            T("What lies at the address is no %(kind)s that WhatsApp takes.", kind=KIND_WORDS[kind]),
             final=True,
         )
     return Fetched(content, mime_type)
@@ -110,7 +111,7 @@ def _is_not_public(address: str) -> bool:
 def _trust() -> ssl.SSLContext:
     """The certificates this machine trusts (SSL_CERT_FILE counts), and those that come with requests."""
     context = ssl.create_default_context()
-    context.load_verify_locations(certs.where())
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
 
 
@@ -221,7 +222,9 @@ _KIND_OF = {
     "video/3gpp": "video",
     "application/pdf": "document",
 }
-_MP4_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"M4VH", b"dash", b"MSNV")
+_MP4_BRANDS = frozenset(
+    (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"M4VH", b"dash", b"MSNV")
+)
 
 
 def sniff(content: bytes) -> str:

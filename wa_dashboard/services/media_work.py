@@ -61,14 +61,6 @@ def work_due(budget_s: float = 5.0, stopping: Callable[[], object] = lambda: Fal
                 done += 1
 
 
-def is_due() -> bool:
-    """Is there anything to fetch or to upload now?"""
-    with all_tenants("files of every organisation are fetched"):
-        found = any(db.session.scalar(due.limit(1)) for due in (_due_sources(), _due_uploads()))
-        end_read()
-    return found
-
-
 def _settle(what: "_Errand | _Upload", result: Any) -> None:
     with tenant_scope(what.tenant_id):
         if isinstance(what, _Errand):

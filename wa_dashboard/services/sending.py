@@ -19,7 +19,19 @@ from ..domain.text import T
 from ..errors import Finding, Invalid, invalid
 from ..models import Breaker, Contact, Message, ProviderAccount, Template, Tenant
 from ..remembered import Remembered
-from . import accepting, accounts, audit, calendars, consent_log, contacts, enclosing, idempotency, media, planning, templates
+from . import (
+    accepting,
+    accounts,
+    audit,
+    calendars,
+    consent_log,
+    contacts,
+    enclosing,
+    idempotency,
+    media,
+    planning,
+    templates,
+)
 from .tenants import Caller
 
 LIFE = {

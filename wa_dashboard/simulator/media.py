@@ -137,11 +137,12 @@ def _form(content_type: str, body: bytes) -> tuple[dict[str, str], tuple[str, st
     parsed = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
     fields: dict[str, str] = {}
     file = None
-    for part in parsed.iter_parts():  # type: ignore[attr-defined]
+    for part in parsed.iter_parts():
         name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True) or b""
-        if part.get_filename() is not None and name == "file":
-            file = (part.get_filename(), part.get_content_type(), content)
+        payload = part.get_payload(decode=True)
+        content = payload if isinstance(payload, bytes) else b""
+        if name == "file":
+            file = (str(part.get_filename() or ""), part.get_content_type(), content)
         else:
             fields[str(name)] = content.decode("utf-8", "replace")
     return fields, file

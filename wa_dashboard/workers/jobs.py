@@ -5,11 +5,10 @@ Run inside the application context that the worker process holds; RQ's forked ch
 
 from .. import queues
 from ..db import db
-from ..services import engine, media_work, receipts
+from ..services import engine, receipts
 from . import stop
 from . import tick as sweeps
 
-MEDIA_S = 45.0  # so long files are looked for in one job, well under its time-out
 linger_s = 0.0  # how long a drain stays when all is sent; worker processes set it, well under the job's time-out
 
 
@@ -26,13 +25,6 @@ def read_receipts(_: str = "") -> None:
     queues.awake(queues.Job.RECEIPTS, "")
     while receipts.process():
         pass
-
-
-def fetch_media(_: str = "") -> None:
-    """Fetch the files that messages wait for, and upload them to the accounts that send them."""
-    _fresh()
-    queues.awake(queues.Job.MEDIA, "")
-    media_work.work_due(MEDIA_S, stop.told)
 
 
 def chores(_: str = "") -> None:

@@ -30,7 +30,6 @@ from ..services import (
 log = logs.get(__name__)
 
 _CHORES_EVERY_S = 5.0
-_MEDIA_EVERY_S = 5.0
 _PURGE_EVERY_S = 600.0
 _EPOCH_EVERY_S = 10.0
 _last: dict[str, float] = {}
@@ -59,8 +58,6 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
         sweeps += _CHORES
     if here:
         sweeps.append(("media", lambda: media_work.work_due(stopping=stopping)))
-    elif _every("media", _MEDIA_EVERY_S):
-        sweeps.append(("media", lambda: _see_to_files(stopping)))
     if _every("purge", _PURGE_EVERY_S):
         sweeps += [("purge", idempotency.purge), ("old_files", media_age.erase_old)]
     sweeps.append(("heartbeat", lambda: beat("tick")))
@@ -81,11 +78,6 @@ def beat(name: str) -> None:
 def _read_all() -> None:
     while receipts.process():
         pass
-
-
-def _see_to_files(stopping: Callable[[], object]) -> None:
-    if media_work.is_due() and not queues.nudge(queues.Job.MEDIA):
-        media_work.work_due(stopping=stopping)
 
 
 def _send_here(stopping: Callable[[], object]) -> None:
