@@ -214,15 +214,13 @@ class Provider(ABC):
     # --- files ----------------------------------------------------------------------------------------------------
 
     def upload_media(self, content: bytes, mime_type: str) -> str:
-        """Give the provider a file for the headers of messages; returns its id there. Only where ``uploads_media``.
-        Raises ProviderError."""
+        """Give the provider a file for headers; returns its id there. Only where ``uploads_media``. ProviderError."""
         raise NotImplementedError(f"{self.name} takes no files")
 
     samples_by_handle: ClassVar[bool] = False  # True: a sample file of a template is uploaded and has a handle
 
     def upload_sample(self, content: bytes, mime_type: str, filename: str) -> str:
-        """Give the provider the sample file of a template; returns the handle its creation wants. Only where
-        ``samples_by_handle``. Raises ProviderError, CannotBuild when a credential for it is missing."""
+        """The handle of a template's sample file; only where ``samples_by_handle``. ProviderError, CannotBuild."""
         raise NotImplementedError(f"{self.name} takes sample files by their address")
 
     # --- templates ---------------------------------------------------------------------------------------------

@@ -1,14 +1,16 @@
-"""The file or place that goes with a new message: does it fit the template, and must the message wait for it?"""
+"""What goes into a new message: a value for each variable, and the file or place of its header."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..domain import rendering
 from ..domain.media import MediaWish, misfit, own_file
-from ..errors import invalid
+from ..domain.orders import OrderEvent
+from ..domain.text import T
+from ..errors import Finding, Invalid, invalid
 from ..models import Message, Template, Tenant
 from ..providers.base import provider_named
-from . import media
+from . import calendars, media, planning
 
 
 class Wished(Protocol):
@@ -18,6 +20,34 @@ class Wished(Protocol):
     def media(self) -> MediaWish | None: ...
     @property
     def values(self) -> Mapping[str, str]: ...
+    @property
+    def event(self) -> OrderEvent | None: ...
+
+
+def values_for(tenant: Tenant, wish: Wished, template: Template) -> Mapping[str, str]:
+    """The wish's values and, under them, the standard ones of its event in the template's language. Raises Invalid
+    naming every variable of the template that has none."""
+    values = dict(wish.values)
+    if wish.event is not None:
+        values = {**planning.event_values(wish.event, template.language), **values}
+        if calendars.VARIABLE in rendering.all_variables(template):
+            values.setdefault(calendars.VARIABLE, calendars.token_of(tenant, wish.event))
+    missing = rendering.missing_values(template, values)
+    if missing:
+        findings = [_missing(template, name) for name in missing]
+        raise Invalid(T("%(count)s fields need attention", count=len(findings)), findings=findings)
+    return values
+
+
+def _missing(template: Template, name: str) -> Finding:
+    detail = T(
+        "Template %(template)s (%(language)s, v%(version)s) needs %(name)s.",
+        template=template.name,
+        language=template.language,
+        version=template.version,
+        name=name,
+    )
+    return Finding(f"/variables/{name}", "variable_missing", detail)
 
 
 def enclose(tenant: Tenant, wish: Wished, template: Template, row: dict[str, Any]) -> media.Planned | None:

@@ -16,14 +16,13 @@ from ..domain.media import MediaWish
 from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
 from ..domain.statuses import LANE_OF, POLICY_OF, PURPOSE_OF, MessageType, Status
 from ..domain.text import T
-from ..errors import Finding, Invalid, invalid
-from ..models import Breaker, Contact, Message, ProviderAccount, Template, Tenant
+from ..errors import Invalid, invalid
+from ..models import Breaker, Contact, Message, ProviderAccount, Tenant
 from ..remembered import Remembered
 from . import (
     accepting,
     accounts,
     audit,
-    calendars,
     consent_log,
     contacts,
     enclosing,
@@ -175,8 +174,7 @@ def accept(tenant: Tenant, wish: Wish) -> Sent:
     choice = _choose(tenant, wish, list(senders), must=refusal is None)
     account_id = choice.approval.account_id if choice else None
     if choice is not None:
-        wish = replace(wish, values=_all_values(tenant, wish, choice.template))
-        _refuse_missing(choice, wish)
+        wish = replace(wish, values=enclosing.values_for(tenant, wish, choice.template))
     price = _price(tenant, wish, choice)
     row = _message_row(tenant, wish, choice, refusal, price)
     row |= {"account_id": account_id, "provider": senders[account_id] if account_id else None}
@@ -214,36 +212,6 @@ def _choose(tenant: Tenant, wish: Wish, ids: Sequence[str], *, must: bool) -> "t
         if must:
             raise
         return None
-
-
-def _all_values(tenant: Tenant, wish: Wish, template: Template) -> Mapping[str, str]:
-    if wish.event is None:
-        return wish.values
-    values = planning.event_values(wish.event, template.language)
-    if calendars.VARIABLE in rendering.all_variables(template):
-        values[calendars.VARIABLE] = calendars.token_of(tenant, wish.event)
-    return {**values, **wish.values}
-
-
-def _refuse_missing(choice: "templates.Choice", wish: Wish) -> None:
-    template = choice.template
-    missing = rendering.missing_values(template, wish.values)
-    if missing:
-        findings = [
-            Finding(
-                f"/variables/{name}",
-                "variable_missing",
-                T(
-                    "Template %(template)s (%(language)s, v%(version)s) needs %(name)s.",
-                    template=template.name,
-                    language=template.language,
-                    version=template.version,
-                    name=name,
-                ),
-            )
-            for name in missing
-        ]
-        raise Invalid(T("%(count)s fields need attention", count=len(findings)), findings=findings)
 
 
 def _price(tenant: Tenant, wish: Wish, choice: "templates.Choice | None") -> pricing.Price | None:
