@@ -52,7 +52,8 @@ def ticket_template(shop, name="bilet", **changes):
     header = {"format": "document", "example": {"link": shop.url("/sample.pdf")}}
     values = {"first_name": "Ana", "order_id": "A-1001"}
     return TemplateText(
-        **{"name": name, "type": "order_confirm", "language": "ro", "category": "utility", "body": BODY,
+        **{"name": name, "type": "order_confirm", "language": "ro", "category": "utility",
+           "body": BODY if name == "bilet" else f"{BODY} Acesta este șablonul {name}, ca să fie altfel.",
            "header": header, "examples": values, **changes}
     )  # fmt: skip
 
@@ -417,3 +418,43 @@ def test_an_order_that_comes_while_its_file_arrives_is_let_go_with_the_others(cl
     until(lambda: (work(), {one(each).status for each in (first, second)} <= {"delivered", "read"})[1])
 
     assert shop.count("/A-1.pdf") == 1
+
+
+def test_trying_again_after_a_lost_file_uploads_it_anew(client, quick, shop, work, until):
+    """A receipt said 131053: the file we had uploaded was of no use."""
+    message_id = post(client, quick, media=pdf(shop)).json["message"]["id"]
+    until(lambda: (work(), one(message_id).status in ("delivered", "read"))[1])
+    (before,) = [row.external_id for row in everything(MediaUpload)]
+    with tenant_scope(quick.id), transaction():
+        db.session.execute(update(Message).values(status="failed", error_code="131053", error_class="transient"))
+
+    class Person:
+        tenant, actor = quick.tenant, "user:test"
+
+    with tenant_scope(quick.id):
+        assert requeue(Person(), [message_id]) == {message_id: None}
+
+    until(lambda: (work(), attempts_of(message_id) == 2)[1])
+    (after,) = [row.external_id for row in everything(MediaUpload)]
+    assert after not in ("", before)
+
+
+def test_a_rehearsal_fetches_nothing(client, quick, shop, work):
+    answer = post(client, quick, media=pdf(shop), dry_run=True)
+
+    work()
+
+    assert (answer.status_code, answer.json["would_send"]) == (200, True)
+    assert everything(MediaSource) == []
+    assert shop.count("/A-1.pdf") == 0
+
+
+def test_who_opts_out_while_the_file_is_fetched_gets_nothing(client, quick, shop, work):
+    message_id = post(client, quick, media=pdf(shop)).json["message"]["id"]
+    said = {"phone": PHONE, "status": "opted_out", "source": "checkout"}
+    assert client.post("/api/wa/optin", json=said, headers=quick.headers).status_code in (200, 201)
+
+    for _ in range(3):
+        work()
+
+    assert (one(message_id).status, attempts_of(message_id)) == ("cancelled", 0)

@@ -82,7 +82,8 @@ def test_an_event_is_noted_even_without_reminders(client, tenant):
 def test_the_file_keeps_to_rfc_5545():
     text = calendar_file(
         uid="a@b", name="Ziua; de, mâine\nși poimâine " + "ș" * 60, starts_at=datetime(2026, 10, 24, 20, tzinfo=UTC),
-        ends_at=datetime(2026, 10, 25, 3, tzinfo=UTC), zone="Europe/Bucharest", changed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ends_at=datetime(2026, 10, 25, 3, tzinfo=UTC), zone="Europe/Bucharest",
+        changed_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
 
     lines = text.split("\r\n")

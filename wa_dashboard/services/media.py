@@ -29,6 +29,7 @@ PENDING = "media_pending"  # the reason of a message that waits for its file
 PARKED_S = 900.0  # looked at again by then even if nobody lets it go
 ERASED = "media_erased"
 _QUIET = {"synchronize_session": False}
+LOST = frozenset({"131053"})  # Meta could not use a file, said in the answer or in a receipt (contracts.md §1.10)
 _GONE = "media attachment id"  # how Meta's code 100 ends when an uploaded file is no longer there
 
 
@@ -262,7 +263,7 @@ def wait_on(message_ids: Sequence[str], account_id: str, *, uploads: bool) -> No
 
 def is_gone(outcome: Outcome) -> bool:
     """Did the provider refuse because it no longer has a file we uploaded? (contracts.md §1.10)"""
-    return outcome.code == "131053" or (outcome.code == "100" and _GONE in outcome.detail.lower())
+    return outcome.code in LOST or (outcome.code == "100" and _GONE in outcome.detail.lower())
 
 
 def forget_file_of(message: Message, account_id: str) -> None:

@@ -54,7 +54,7 @@ def _look_up_file(world: World, account: Account, send: Send, shown: dict[str, A
             continue
         if "id" in value:
             stored = world.files.usable(account.key, str(value["id"]), kind.upper())
-            shown["media"] = stored.filename
+            shown["media"] = ""  # an id has no name that anybody sees
             shown["media_sha256"] = stored.sha256
         else:
             shown["media"] = value["link"].split("?")[0].rsplit("/", 1)[-1]
