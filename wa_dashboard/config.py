@@ -40,7 +40,7 @@ _KNOWN = frozenset(
     "WA_DATA_DIR WA_HOST WA_PORT WA_PUBLIC_URL DATABASE_URL REDIS_URL WA_SECRET_KEY WA_ENCRYPTION_KEYS"
     " WHATSAPP_PROVIDER WA_REMINDER_INTERVALS WA_RATE_PER_MINUTE WA_RATE_PER_HOUR WA_COST_TRACKING WA_SIMULATOR_PORT"
     " WA_DEMO WA_WORKERS WA_SEND_CONCURRENCY WA_LOG_LEVEL WA_FAILPOINTS WA_PACE"
-    " WA_API_PER_MINUTE WA_CODES_PER_HOUR WA_METRICS_TOKEN WA_NO_VENV".split()
+    " WA_API_PER_MINUTE WA_CODES_PER_HOUR WA_METRICS_TOKEN WA_NO_VENV WA_MEDIA_ALLOW_HOSTS".split()
 ) | {f"WA_{test}{name}_BASE_URL" for name in _BASE_URLS for test in ("", "TEST_")}
 _TEST_SWITCHES = ("WA_TEST_FULL", "WA_TEST_DATABASE_URL", "WA_NEED_BROWSER", "WA_NEED_POSTGRES")
 # A unix socket's path fits 104 (macOS) or 108 bytes (Linux), the closing zero included (unix(7)).
@@ -85,6 +85,7 @@ class Settings:
     api_per_minute: int
     codes_per_hour: int
     metrics_token: str = field(repr=False)
+    media_hosts: Mapping[str, int] = field(default_factory=dict)
     human_logs: bool
     root: Path = PROJECT
 
@@ -133,6 +134,7 @@ class Settings:
             api_per_minute=env.whole("WA_API_PER_MINUTE", 12_000, 1, 10_000_000),
             codes_per_hour=env.whole("WA_CODES_PER_HOUR", 1000, 0, 10_000_000),
             metrics_token=env.secret("WA_METRICS_TOKEN"),
+            media_hosts=env.hosts("WA_MEDIA_ALLOW_HOSTS"),
             human_logs=sys.stderr is not None and sys.stderr.isatty(),
         )
 
@@ -267,6 +269,17 @@ class _Env:
         if wrong or len(set(steps)) < len(steps):
             raise ConfigError(name, f"must be a comma list of different steps like D-7,D-3,D-1 or H-3, not {value!r}.")
         return steps
+
+    def hosts(self, name: str) -> dict[str, int]:
+        """Machines by name, each with its port (443 when not said), from a comma list."""
+        found: dict[str, int] = {}
+        for part in filter(None, (piece.strip().lower() for piece in self.text(name).split(","))):
+            host, _, port = part.partition(":")
+            number = int(port or 443) if re.fullmatch(r"[0-9]{0,5}", port) else 0
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", host) or not 0 < number < 65_536:
+                raise ConfigError(name, f"must list names like files.lan or files.lan:8443, not {part!r}.")
+            found[host] = number
+        return found
 
     def url(self, name: str, default: str, *, secure: bool = False) -> str:
         """An http(s) base without closing slash; ``secure`` refuses plain http to another machine."""

@@ -32,7 +32,7 @@ _FULL = 64  # so many wake-ups waiting say enough
 _QUIET_S = 60.0
 _AWAY_S = 2.0
 
-_WAKES, _DRAINERS = "wa:wakes", "wa:drainers"
+_WAKES, _DRAINERS, _FILES = "wa:wakes", "wa:drainers", "wa:files"
 _ALIVE_MS = 3000  # a drainer that has not said so for longer is gone
 
 # KEYS: flag, wakes, drainers. ARGV: lane, alive (ms). 2: somebody will look anyway; 1: said to one who lingers;
@@ -134,6 +134,37 @@ def wake_receipts() -> None:
 def wake_chores() -> None:
     """After the commit: somebody should do the slow chores (template submissions and look-ups)."""
     on_commit(lambda: _push(Job.CHORES, ""))
+
+
+def wake_media() -> None:
+    """After the commit: somebody should fetch the files that messages wait for."""
+    on_commit(_wake_fetchers)
+
+
+def _wake_fetchers() -> None:
+    """As `_push`, to whoever listens with `hear_media`: these processes live on, so no job is made for them."""
+    global _away_until
+    if time.monotonic() < _away_until:
+        return
+    try:
+        with client().pipeline(transaction=False) as talk:
+            talk.rpush(_FILES, "1")
+            talk.ltrim(_FILES, -_FULL, -1)
+            talk.pexpire(_FILES, 60_000)
+            talk.execute()
+    except (redis.RedisError, OSError) as error:
+        _away_until = time.monotonic() + _AWAY_S
+        _warn(error)
+
+
+def hear_media(connection: redis.Redis, seconds: int) -> bool:
+    """Wait until files are wanted, or so many seconds; a Redis that is away is silence."""
+    try:
+        return connection.blpop([_FILES], timeout=seconds) is not None
+    except (redis.RedisError, OSError) as error:
+        _warn(error)
+        time.sleep(seconds)
+        return False
 
 
 def nudge(job: Job, lane: str = "") -> bool:

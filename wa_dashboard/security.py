@@ -69,6 +69,15 @@ def open_json(sealed: bytes, context: str) -> Any:
     return json.loads(_the_ring().open(sealed, context))
 
 
+def seal_bytes(value: bytes, context: str) -> bytes:
+    return _the_ring().seal(value, context)
+
+
+def open_bytes(sealed: bytes, context: str) -> bytes:
+    """Raises Undecryptable."""
+    return _the_ring().open(sealed, context)
+
+
 def _the_ring() -> KeyRing:
     if _ring is None:
         raise RuntimeError("use_keys() was not called at start")

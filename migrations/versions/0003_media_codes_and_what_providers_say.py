@@ -56,6 +56,7 @@ def upgrade() -> None:
 _ROOM = {"wa_messages": 70, "wa_attempts": 80, "wa_outbox": 70}
 _PARTIAL = [
     ("ix_wa_messages_media", "wa_messages", ["tenant_id", "media_source_id"], "media_source_id IS NOT NULL"),
+    ("ix_wa_media_uploads_due", "wa_media_uploads", ["expires_at"], "external_id = ''"),
     ("ix_wa_attempts_to_ask", "wa_attempts", ["account_id", "ask_at"], "ask_at IS NOT NULL"),
 ]
 

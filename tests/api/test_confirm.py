@@ -132,13 +132,6 @@ def test_without_an_approved_template_nothing_is_stored(client: FlaskClient, ten
     assert messages_of(client, tenant) == []
 
 
-def test_media_is_refused_clearly(client: FlaskClient, tenant: ReadyTenant) -> None:
-    answer = post(client, tenant, factories.order(media={"kind": "document", "url": "https://t.example/a.pdf"}))
-
-    assert answer.status_code == 422
-    assert answer.json["code"] == "media_not_supported"
-
-
 def test_reminders_come_with_the_order(client: FlaskClient, tenant: ReadyTenant) -> None:
     factories.make_template(tenant)
 

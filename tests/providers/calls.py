@@ -140,6 +140,8 @@ def _common(kind: type[Provider]) -> Iterator[Call]:
     yield Call("facts", "", lambda p: p.facts("https://wa.example.org/api/wa/webhook/abc"))
     for mime in ("image/jpeg", "application/pdf", "video/mp4"):
         yield Call("upload_media", mime, lambda p, m=mime: p.upload_media(b"\x89\r\n--bytes", m))
+    if not kind.samples_by_handle:
+        yield Call("upload_sample", "refused", lambda p: p.upload_sample(b"%PDF-1.7", "application/pdf", "a.pdf"))
 
 
 def _meta() -> Iterator[Call]:

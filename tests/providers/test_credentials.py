@@ -13,7 +13,7 @@ SID = "AC" + "0" * 32
 @pytest.mark.parametrize(
     ("kind", "required", "optional"),
     [
-        (META, "phone_number_id waba_id access_token app_secret verify_token display_phone_number", ""),
+        (META, "phone_number_id waba_id access_token app_secret verify_token display_phone_number", "app_id"),
         (TWILIO, "account_sid auth_token", "from messaging_service_sid api_key api_secret"),
         (DIALOG, "api_key phone_number webhook_secret", "waba_id"),
     ],

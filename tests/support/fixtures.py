@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support import servers
+from tests.support.files import FileServer, make_certificate, serving
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,21 @@ def postgres_url() -> Iterator[str]:
         pytest.skip(reason)
     with servers.postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost and a few names, and its key."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def files(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A file server over TLS whose certificate this process trusts."""
+    from wa_dashboard.services import fetching
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    fetching._trust.cache_clear()
+    with serving(*certificate) as server:
+        yield server
+    fetching._trust.cache_clear()

@@ -199,12 +199,6 @@ PROBLEMS: dict[str, Entry] = {
         T("With strict, a person who opted out is a refusal. Nothing was stored."),
         T("Do not send it; only the person can change this."),
     ),
-    "media_not_supported": Entry(
-        422,
-        T("Media cannot be sent yet"),
-        T("This version sends text, links and buttons; it does not attach documents or pictures."),
-        T("Leave media out, and put a link to the tickets into a button of the template."),
-    ),
     "rate_limited": Entry(
         429,
         T("Too many requests"),

@@ -9,11 +9,11 @@ from ..domain.lint import lint
 from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
 from ..domain.statuses import Status
 from ..domain.text import T
-from ..errors import Invalid
 from ..services import messages, sending, templates
 from ..services.sending import Sent
 from .access import caller, requires
 from .idempotency import idempotent
+from .media import MediaBody
 from .message_items import bubble_of, link_to, skip_of, template_of
 from .optin import ConsentBody
 from .parsing import (
@@ -113,7 +113,7 @@ class ConfirmBody(ApiModel):
     event: EventBody | None = None
     template: TemplateWish | None = None
     variables: Annotated[dict[str, str], AfterValidator(_check_variables)] = {}
-    media: Any = None
+    media: MediaBody | None = None
     consent: ConsentBody | None = None
     reminders: (
         Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=8)]], Field(max_length=20)] | None
@@ -144,6 +144,7 @@ class ConfirmBody(ApiModel):
             dry_run=self.dry_run,
             resend_reason=self.resend.reason if self.resend else None,
             metadata=self.metadata,
+            media=self.media.wish() if self.media else None,
             body=sent,
         )
 
@@ -172,8 +173,6 @@ def confirm() -> Response:
     (``skipped``), or this was a dry run. 422: a field is wrong, or ``strict`` and the person would be left out.
     """
     asked = parse(ConfirmBody, body())
-    if asked.media is not None:
-        raise Invalid(T("Media cannot be sent yet. Put a link into a button of the template."), "media_not_supported")
     sent = sending.send_order_confirmation(caller(), asked.order(body()))
     to = asked.recipient.phone
     shown = to.e164 if caller().may_see_numbers() else to.masked

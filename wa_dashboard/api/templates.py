@@ -16,7 +16,7 @@ from ..domain.text import T
 from ..domain.variables import VARIABLES
 from ..errors import BadRequest, Finding
 from ..models import ProviderAccount, Template, TemplateApproval
-from ..services import template_advice, templates
+from ..services import media, template_advice, templates
 from . import parsing
 from .access import caller, requires
 from .idempotency import idempotent
@@ -35,11 +35,13 @@ Long = Annotated[str, Field(max_length=10_000)]
 
 
 class HeaderInput(ApiModel):
-    """``text`` for a text header; ``example`` for a file: a ``link``, an upload's ``handle``, or a ``media_id``."""
+    """``text`` for a text header; ``example`` for a file: a ``link``, an upload's ``handle``, or a ``media_id``;
+    ``link``: the file that is the same in every message."""
 
     format: Literal["text", "image", "video", "document", "location"]
     text: Short | None = None
     example: dict[Short, Annotated[str, Field(max_length=2000)]] | None = None
+    link: Annotated[str, Field(max_length=2048)] | None = None
 
 
 class ButtonInput(ApiModel):
@@ -94,6 +96,7 @@ class TemplateInput(ApiModel):
 def save() -> tuple[Response, int]:
     """201 for a new version; 200 when nothing changed or a draft was edited; 422 ``lint_failed`` stores nothing."""
     wanted = parsing.parse(TemplateInput, parsing.body())
+    _check_links(wanted.header)
     saved = templates.save(
         caller().tenant,
         wanted.as_text(),
@@ -113,6 +116,15 @@ def check() -> Response:
     text = parsing.parse(TemplateInput, parsing.body()).as_text()
     findings = templates.check(caller().tenant, text, live=caller().live)
     return jsonify(lint=lint_of(findings), category_advice=_advice(text), variables=_variables(text))
+
+
+def _check_links(header: HeaderInput | None) -> None:
+    """The addresses of files, before anything is stored: nobody opens what is not public."""
+    if header is not None and header.link is not None:
+        media.check_link(header.link, "/header/link")
+    sample = (header.example or {}).get("link") if header is not None else None
+    if sample is not None:
+        media.check_link(sample, "/header/example/link")
 
 
 @blueprint.get("/templates")

@@ -78,6 +78,12 @@ CAUSES: dict[str, Cause] = {
         T("WhatsApp allows free text only within 24 hours of the person's last message."),
         T("Send an approved template instead, and close these."),
     ),
+    "media": Cause(
+        T("The file could not be had"),
+        T("A message carries a file (a ticket, a picture), and that file could not be fetched or was not taken."),
+        T("Open one and see what was wrong with the file. Put it right at its address, then try these again: the file "
+          "is fetched anew."),
+    ),
     "refused": Cause(
         T("The provider refused the message"),
         T("The provider did not take these messages as they were."),

@@ -58,6 +58,64 @@ _VALUES = Explanation(
     "values_do_not_fit",
 )
 
+_FILE = "media"
+_LATER = T("See that the file is there for everybody, without signing in; then try again and it is fetched anew.")
+_BY_FILE: dict[str, Explanation] = {
+    "media_address_refused": Explanation(
+        T("The file's address may not be opened: it does not lead to a public machine over https."),
+        T("Put the file on a public web server, and let the shop confirm the order with that address."),
+        _FILE,
+    ),
+    "media_host_unknown": Explanation(T("The machine in the file's address is not known."), _LATER, _FILE),
+    "media_unreachable": Explanation(T("The machine that has the file did not answer."), _LATER, _FILE),
+    "media_certificate": Explanation(
+        T("The machine that has the file has no certificate that can be trusted."),
+        T("Let whoever runs it renew the certificate; then try again."),
+        _FILE,
+    ),
+    "media_slow": Explanation(T("The file did not arrive in time."), _LATER, _FILE),
+    "media_incomplete": Explanation(T("The file broke off before its end."), _LATER, _FILE),
+    "media_http_status": Explanation(T("The file was not at its address."), _LATER, _FILE),
+    "media_redirect": Explanation(
+        T("The address only leads on to another one."),
+        T("Let the shop give the address of the file itself."),
+        _FILE,
+    ),
+    "media_too_large": Explanation(
+        T("The file is too large for WhatsApp."),
+        T("Make it smaller: pictures up to 5 MB, PDF and video up to 16 MB. Then try again."),
+        _FILE,
+    ),
+    "media_wrong_type": Explanation(
+        T("What lay at the address was not such a file, perhaps a page that asks to sign in."),
+        T("A picture must be JPEG or PNG, a video MP4, a document PDF. Put it right and try again."),
+        _FILE,
+    ),
+    "media_erased": Explanation(
+        T("The file was erased after thirty days, and its address with it."),
+        T("Let the shop confirm the order again."),
+        _FILE,
+    ),
+    "media_refused": Explanation(
+        T("The provider did not take the file."),
+        T("Look at the provider's own words; perhaps the file is damaged."),
+        _FILE,
+    ),
+    "media_host": Explanation(
+        T("This sender was approved for files at another machine."),
+        T("Send it through another sender, or have the template approved with a sample at this machine."),
+        _FILE,
+    ),
+    "media_missing": Explanation(
+        T("The template has a file in its header, and the message brought none."),
+        T("Let the shop name the file in media, or use a template without one."),
+        _FILE,
+    ),
+    **dict.fromkeys(
+        ("131053", "63019", "63037"),
+        Explanation(T("The provider could not take or fetch the file."), _LATER, _FILE),
+    ),
+}
 _BY_CODE: dict[str, Explanation] = {
     **dict.fromkeys(("131026", "63003", "63024", "63015", "131030", "21211", "21614", "63033"), _NOT_REACHABLE),
     **dict.fromkeys(("131047", "63016"), _WINDOW),
@@ -103,6 +161,7 @@ _BY_CODE: dict[str, Explanation] = {
 }
 
 _BY_CLASS: dict[str, Explanation] = {
+    _FILE: Explanation(T("The file of the message could not be had."), _LATER, _FILE),
     "recipient": _NOT_REACHABLE,
     "recipient_optout": _STOPPED,
     "recipient_defer": _PROMO_CAP,
@@ -142,4 +201,4 @@ _UNKNOWN = Explanation(
 
 def explain(error_class: str | None, code: str | None) -> Explanation:
     """The sentence for a code; where there is none, for its class."""
-    return _BY_CODE.get(code or "") or _BY_CLASS.get(error_class or "") or _UNKNOWN
+    return _BY_CODE.get(code or "") or _BY_FILE.get(code or "") or _BY_CLASS.get(error_class or "") or _UNKNOWN

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .media import MediaWish
 from .phone import Phone
 
 
@@ -67,4 +68,5 @@ class OrderConfirmation:
     dry_run: bool = False
     resend_reason: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    media: MediaWish | None = None
     body: Mapping[str, Any] = field(default_factory=dict)

@@ -23,6 +23,8 @@ REASONS: dict[str, T] = {
     "receipts_stopped": T("no receipts come back from the provider at the moment, so we wait longer before deciding"),
     "not_listed": T("the provider says that it does not have the message"),
     "template_unavailable": T("the template is not approved at the provider at the moment"),
+    "media_pending": T("its file is being fetched; it goes out once it is there"),
+    "media": T("its file could not be had"),
     "restore": T("the database was restored; it waits until somebody releases what may have gone already"),
     "never_left": T("the sending process ended before it was this message's turn"),
     "no_answer": T("the provider did not say whether it took the message"),
@@ -195,6 +197,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "waits_for_receipts": _plain(
         T("No receipts come back from the provider at the moment, so we wait longer before anything is sent again")
     ),
+    "without_media": _plain(T("Its file could not be had, so it goes out as text alone")),
     "switched_over": _switched,
     "recipient_defer": _plain(T("WhatsApp limits how much this person gets; it is tried again after a day")),
     "looked_up": _plain(T("We asked the provider: it has the message")),

@@ -31,6 +31,7 @@ VARIABLES: dict[str, Variable] = {
         Variable("event_date", "date", 40, "event", T("the event's date and hour, in the reader's language")),
         Variable("venue_name", "text", 150, "event", T("where it takes place")),
         Variable("code", "code", 15, "product", T("the one-time code")),
+        Variable("calendar_token", "code", 60, "product", T("a link that puts the event into the calendar")),
         Variable("discount_code", "code", 40, "caller", T("a code for a lower price")),
         Variable("order_token", "text", 120, "caller", T("the end of a web address, for example of the tickets")),
         Variable("doors_time", "time", 20, "caller", T("when the doors open")),

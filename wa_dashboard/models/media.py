@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import TenantRow, UtcDateTime
-from .base import Made, Sealed, belongs_to
+from .base import Made, Sealed, SealedBytes, belongs_to
 
 
 class Media(Made, TenantRow):
@@ -28,6 +28,7 @@ class Media(Made, TenantRow):
     used_at: Mapped[datetime] = mapped_column(UtcDateTime())
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     content_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    content = SealedBytes()
 
 
 class MediaSource(Made, TenantRow):
@@ -61,11 +62,20 @@ class MediaSource(Made, TenantRow):
 
 
 class MediaUpload(Made, TenantRow):
-    """What a file is called at one account, until ``expires_at`` (Meta keeps uploads for thirty days)."""
+    """What a file is called at one account, until ``expires_at`` (Meta keeps uploads for thirty days).
+
+    An empty ``external_id``: it is to be uploaded, not before ``expires_at``. The database's clock.
+    """
 
     __tablename__ = "wa_media_uploads"
     __table_args__ = (
         UniqueConstraint("media_id", "account_id"),
+        Index(
+            "ix_wa_media_uploads_due",
+            "expires_at",
+            postgresql_where=text("external_id = ''"),
+            sqlite_where=text("external_id = ''"),
+        ),
         belongs_to("wa_media", "media_id"),
         belongs_to("wa_accounts", "account_id"),
     )

@@ -44,7 +44,7 @@ from .port import (
 )
 from .transport import carry
 from .verdict import SHARED_CLASSES, Row, judge
-from .wire import e164, read_json
+from .wire import FilePart, e164, multipart, read_json
 from .words import Explanation, explanation_of
 
 __all__ = [
@@ -126,6 +126,7 @@ class Provider(ABC):
     patience: ClassVar[Mapping[str, float]] = {}
     webhook_header: ClassVar[str]  # the header that carries the proof; present = this provider is speaking
     can_look_up: ClassVar[bool] = False  # whether find_sent is evidence in both directions
+    uploads_media: ClassVar[bool] = False  # True: a file in a header is an id of ours there; False: an address
     templates_by_webhook: ClassVar[bool] = True  # False: only polling tells of an approval
     can_unpause: ClassVar[bool] = False  # whether a paused template can be asked back before its time
 
@@ -209,6 +210,18 @@ class Provider(ABC):
         """Messages the provider created for ``to`` at or after ``since`` (aware), newest first; only where
         ``can_look_up``. Raises ProviderError."""
         raise NotImplementedError(f"{self.name} cannot look messages up")
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def upload_media(self, content: bytes, mime_type: str) -> str:
+        """Give the provider a file for headers; returns its id there. Only where ``uploads_media``. ProviderError."""
+        raise NotImplementedError(f"{self.name} takes no files")
+
+    samples_by_handle: ClassVar[bool] = False  # True: a sample file of a template is uploaded and has a handle
+
+    def upload_sample(self, content: bytes, mime_type: str, filename: str) -> str:
+        """The handle of a template's sample file; only where ``samples_by_handle``. ProviderError, CannotBuild."""
+        raise NotImplementedError(f"{self.name} takes sample files by their address")
 
     # --- templates ---------------------------------------------------------------------------------------------
 
@@ -303,8 +316,9 @@ class Provider(ABC):
         query: Mapping[str, str | int] | None = None,
         payload: Any = None,
         form: Sequence[tuple[str, str]] | None = None,
+        file: FilePart | None = None,
     ) -> WireRequest:
-        """A request with our credentials and a JSON or form body."""
+        """A request with our credentials and a JSON or form body, or a form with one file."""
         headers = {"Accept": "application/json", "User-Agent": "wa-dashboard/1", **self.auth_headers()}
         body = b""
         if payload is not None:
@@ -313,6 +327,8 @@ class Provider(ABC):
         elif form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = urlencode(form).encode("ascii")
+        elif file is not None:
+            body, headers["Content-Type"] = multipart(file)
         return WireRequest(method, f"{url}?{urlencode(query)}" if query else url, headers, body)
 
     def judged(self, reply: WireReply) -> Outcome:

@@ -7,9 +7,20 @@ from typing import Any
 from ..domain.text import T
 from .base import template_status_word
 from .codes_meta import CODES, SUBCODES
-from .port import Button, CannotBuild, Fault, Header, OutboundTemplate, TemplateAnswer, TemplateDraft
+from .port import (
+    Button,
+    CannotBuild,
+    Fault,
+    Header,
+    OutboundTemplate,
+    Outcome,
+    ProviderError,
+    TemplateAnswer,
+    TemplateDraft,
+)
 from .verdict import fault
 from .wire import (
+    FilePart,
     dig,
     filled,
     header_text,
@@ -88,6 +99,27 @@ def _media(header: Header) -> dict[str, Any]:
     if not (header.media_id or header.link):
         raise CannotBuild(T("The template needs a picture or document in its header."))
     return {"type": header.kind, header.kind: media}
+
+
+FILE_NAMES = {
+    "application/pdf": "file.pdf", "image/jpeg": "file.jpg", "image/png": "file.png", "video/mp4": "file.mp4",
+    "video/3gpp": "file.3gp",
+}  # fmt: skip
+
+
+def media_part(content: bytes, mime_type: str) -> FilePart:
+    """The form that uploads a file for messages (contracts.md §1.1). Its name is never shown: a document's is sent
+    with each message."""
+    fields = {"messaging_product": "whatsapp", "type": mime_type}
+    return FilePart(fields, "file", FILE_NAMES.get(mime_type, "file"), mime_type, content)
+
+
+def media_id(data: Any) -> str:
+    """The id in the answer to an upload. Raises ProviderError when there is none."""
+    found = text_at(data, "id")
+    if not found or len(found) > 200:
+        raise ProviderError(Outcome("ambiguous", "ambiguous", "no_answer", "the upload came without an id"))
+    return found
 
 
 def _body_component(message: OutboundTemplate) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..domain.media import MEDIA_PATH
 from ..domain.text import T
 from .base import template_status_word
 from .codes_twilio import CODES
@@ -16,7 +17,8 @@ def content_variables(message: OutboundTemplate) -> dict[str, str]:
     """Twilio's numbered keys with their values. Raises CannotBuild: a key left out would be filled with the
     template's own sample, which must never reach a person (contracts.md §2.2)."""
     buttons = [name for _, _, name in message.button_variables]
-    names = dict.fromkeys([*message.header_variables, *message.body_variables, *buttons])
+    file = [MEDIA_PATH] if MEDIA_PATH in message.parameter_map else []
+    names = dict.fromkeys([*message.header_variables, *message.body_variables, *file, *buttons])
     keys = dict(message.parameter_map) or numbered(list(names))
     values = {keys.get(name, name): filled(message.parameters, name) for name in names}
     return dict(sorted(values.items(), key=lambda pair: (len(pair[0]), pair[0])))

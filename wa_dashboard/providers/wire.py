@@ -4,8 +4,11 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
+
+from urllib3.filepost import encode_multipart_formdata
 
 from ..domain.text import T
 from .hooks import WebhookMalformed
@@ -19,6 +22,22 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _BAD_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _BAD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _LANGUAGE = re.compile(r"^([A-Za-z]{2,3})[-_]([A-Za-z]{2})$")
+
+
+class FilePart(NamedTuple):
+    """One file of a form, with the fields beside it."""
+
+    fields: Mapping[str, str]
+    name: str
+    filename: str
+    mime_type: str
+    content: bytes
+
+
+def multipart(file: FilePart) -> tuple[bytes, str]:
+    """(body, content type) of a form with one file (RFC 7578)."""
+    parts: dict[str, Any] = {**file.fields, file.name: (file.filename, file.content, file.mime_type)}
+    return encode_multipart_formdata(parts)
 
 
 def parameter_text(value: object) -> str:

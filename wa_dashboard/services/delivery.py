@@ -25,7 +25,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import PRIORITY, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
 from ..providers.base import Provider, WireRequest
-from . import accounts, breakers, consent_log, lifecycle, outcomes, throttle
+from . import accounts, breakers, consent_log, lifecycle, media, outcomes, throttle
 from .outbound import CannotSend, Composed, Material, compose, gather
 
 log = logs.get(__name__)
@@ -333,7 +333,10 @@ def _bury(lane: Lane, claimed: Claimed, broken: dict[str, CannotSend]) -> None:
                 .with_for_update()
             )
         )
-        for message_id in mine:
+        without = sorted(each for each in mine if broken[each].code == media.PENDING)
+        if without:
+            media.wait_on(without, lane.account.id, uploads=lane.provider.uploads_media)
+        for message_id in mine.difference(without):
             problem = broken[message_id]
             if problem.hold:
                 outcomes.hold_message(message_id, problem.code, str(problem))

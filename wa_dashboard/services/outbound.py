@@ -1,7 +1,7 @@
 """From rows to requests: everything a provider must know to send a message, put together before the attempt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -10,10 +10,11 @@ from .. import logs
 from ..bulk import rows_by_key
 from ..db import db
 from ..domain import rendering
+from ..domain.media import MEDIA_PATH, format_of, split_link
 from ..domain.statuses import SENDABLE
 from ..models import Contact, Message, ProviderAccount, Template, TemplateApproval
 from ..providers.base import CannotBuild, OutboundTemplate, Provider, WireRequest
-from . import accounts
+from . import accounts, media
 
 log = logs.get(__name__)
 
@@ -48,6 +49,7 @@ class _Words:
     buttons: Sequence[tuple[int, str, str]]
     payloads: dict[int, str]
     needed: Sequence[str]
+    format: str  # of a header that is a file or a place, else ""
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,25 @@ class Material:
 
     letters: Sequence[_Letter]
     words: dict[str, _Words]
+    files: Mapping[str, media.Ready] = field(default_factory=dict)
 
     def of(self, message_ids: Sequence[str]) -> "Material":
         """The part of these messages."""
         wanted = set(message_ids)
-        return Material([letter for letter in self.letters if letter.message.id in wanted], self.words)
+        return Material([letter for letter in self.letters if letter.message.id in wanted], self.words, self.files)
 
 
 def gather(account: ProviderAccount, attempts: Mapping[str, int]) -> Material:
     """Read what the requests of these attempts need: their numbers by message id."""
-    columns = ("id", "tenant_id", "purpose", "template_id", "variables_sealed", "contact_id")
+    columns = ("id", "tenant_id", "purpose", "template_id", "variables_sealed", "contact_id",
+               "media_source_id", "media_sealed")  # fmt: skip
     messages = rows_by_key(Message, columns, ("id",), [(message_id,) for message_id in attempts])
     persons = {message.contact_id for message in messages}
     phones = dict(rows_by_key(Contact, ("id", "phone_sealed"), ("id",), [(person,) for person in persons]))
     letters = [_Letter(each, phones[each.contact_id], attempts[each.id]) for each in messages]
-    return Material(letters, _words_of(account, {each.template_id for each in messages if each.template_id}))
+    words = _words_of(account, {each.template_id for each in messages if each.template_id})
+    sources = sorted({each.media_source_id for each in messages if each.media_source_id})
+    return Material(letters, words, media.resolve(account.id, sources))
 
 
 def compose(
@@ -92,7 +98,10 @@ def compose(
     for letter in material.letters:
         message = letter.message
         try:
-            outbound = _outbound(letter, material.words.get(message.template_id), callback)
+            words = material.words.get(message.template_id)
+            outbound = _outbound(letter, words, callback)
+            if words is not None and words.format:
+                outbound = _with_file(outbound, letter, words, material.files, provider)
             ready[message.id] = Composed(provider.build_send(outbound), message.contact_id, message.purpose)
         except CannotSend as problem:
             broken[message.id] = problem
@@ -121,6 +130,7 @@ def _words_of(account: ProviderAccount, template_ids: set[str]) -> dict[str, _Wo
                 if button.get("type") == "quick_reply" and button.get("payload")
             },
             list(rendering.all_variables(template)),
+            format_of(template),
         )
         for template, approval in db.session.execute(wanted, execution_options={"populate_existing": True})
     }
@@ -153,3 +163,22 @@ def _outbound(letter: _Letter, words: _Words | None, callback: str) -> OutboundT
         external_id=approval.external_id,
         status_callback_url=callback,
     )
+
+
+def _with_file(
+    outbound: OutboundTemplate, letter: _Letter, words: _Words, files: Mapping[str, media.Ready], provider: Provider
+) -> OutboundTemplate:
+    """The same with the file or place of its header. Raises CannotSend, with ``hold`` while the file is not there."""
+    message = letter.message
+    said = Message.media.unseal(Message, message.tenant_id, message.id, message.media_sealed)
+    if not said or said["kind"] != words.format:
+        raise CannotSend("media_missing", f"the template has a {words.format} in its header, the message has none")
+    header = media.header_of(said, files.get(message.media_source_id), provider)
+    if header is None:
+        raise CannotSend(media.PENDING, "its file is not there yet", hold=True)
+    if not header.link:
+        return replace(outbound, header=header)
+    base, path = split_link(header.link)
+    if base != media.base_of(words.template):
+        raise CannotSend("media_host", f"{provider.name} takes only files at {media.base_of(words.template)}")
+    return replace(outbound, header=header, parameters={**outbound.parameters, MEDIA_PATH: path})

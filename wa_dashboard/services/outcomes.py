@@ -13,7 +13,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import breakers, lifecycle, parked, templates
+from . import breakers, lifecycle, media, parked, templates
 from .standby import Routes
 from .waiting import delay_contact, release_template
 
@@ -90,6 +90,9 @@ def _settle_one(
         doubt(row, message, outcome.code or outcome.detail or "no_answer", pace)
     elif outcome.holds:
         retry(row, message, outcome, _HELD_RETRY_S, burn=False, reason="account_held")
+    elif media.is_gone(outcome) and message.media_source_id and not row.failures:
+        media.forget_file_of(message, account.id)
+        retry(row, message, outcome, 0.0, burn=True, reason="retrying")
     elif outcome.kind == "throttled":
         _slow_down(account, row, message, outcome, pace)
     elif outcome.kind == "rejected":
@@ -103,6 +106,8 @@ def _settle_one(
 def _is_final(outcome: Outcome, message: Message) -> bool:
     """A no that no later try can change. A limit on promotions is one only where a day's wait is too long."""
     if outcome.kind != "rejected" or outcome.code in _CONTENT_CODES:
+        return False
+    if media.is_gone(outcome) and message.media_source_id:
         return False
     deferred = outcome.error_class == "recipient_defer"
     return outcome.error_class in _FINAL_CLASSES or (deferred and not _may_defer(message))

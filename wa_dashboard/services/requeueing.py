@@ -13,7 +13,7 @@ from ..domain.statuses import MessageType, Status
 from ..domain.text import T
 from ..errors import Conflict, Invalid, NotFound, WaError
 from ..models import Message, Outbox, ProviderAccount, Tenant
-from . import audit, consent_log, lifecycle, sending, standby
+from . import audit, consent_log, lifecycle, media, sending, standby
 
 AGAIN = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.UNCONFIRMED, Status.EXPIRED})
 CHUNK = 200
@@ -160,6 +160,9 @@ def _move(
                 lifecycle.tell(tenant.id, [message.id], "switched_over", detail=detail)
             message.account_id, message.provider = through.id, through.provider
         db.session.flush()
+    for message in messages:
+        if message.error_code in media.LOST and message.media_source_id:
+            media.forget_file_of(message, str(message.account_id))
     lifecycle.move(
         tenant.id,
         ids,

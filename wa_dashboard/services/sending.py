@@ -13,13 +13,25 @@ from ..domain import pricing, rendering
 from ..domain.codes import LIFE as CODE_LIFE
 from ..domain.consent import Refusal, Said
 from ..domain.ids import new_id
+from ..domain.media import MediaWish
 from ..domain.orders import GivenConsent, OrderConfirmation, OrderEvent
 from ..domain.statuses import LANE_OF, POLICY_OF, PURPOSE_OF, MessageType, Status
 from ..domain.text import T
-from ..errors import Finding, Invalid, invalid
+from ..errors import Invalid, invalid
 from ..models import Breaker, Contact, Message, ProviderAccount, Tenant
 from ..remembered import Remembered
-from . import accepting, accounts, audit, consent_log, contacts, idempotency, planning, templates
+from . import (
+    accepting,
+    accounts,
+    audit,
+    consent_log,
+    contacts,
+    enclosing,
+    idempotency,
+    media,
+    planning,
+    templates,
+)
 from .tenants import Caller
 
 LIFE = {
@@ -59,6 +71,7 @@ class Wish:
     metadata: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Said] | None = None
+    media: MediaWish | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,7 @@ def _confirm(caller: Caller, order: OrderConfirmation) -> Sent:
         metadata=order.metadata,
         request=order.body,
         states=states,
+        media=order.media,
     )
     sent = accept(tenant, wish)
     if sent.duplicate:  # a twin was faster by a hair
@@ -161,19 +175,21 @@ def accept(tenant: Tenant, wish: Wish) -> Sent:
     choice = _choose(tenant, wish, list(senders), must=refusal is None)
     account_id = choice.approval.account_id if choice else None
     if choice is not None:
-        wish = replace(wish, values=_all_values(wish, choice.template.language))
-        _refuse_missing(choice, wish)
+        wish = replace(wish, values=enclosing.values_for(tenant, wish, choice.template))
     price = _price(tenant, wish, choice)
     row = _message_row(tenant, wish, choice, refusal, price)
     row |= {"account_id": account_id, "provider": senders[account_id] if account_id else None}
     lines: list[tuple[str, Mapping[str, Any]]] = [("asked", {"by": wish.asked_by})]
     if refusal is not None:
         lines.append(("skipped", {"reason": refusal.reason, **refusal.detail}))
+    file = enclosing.enclose(tenant, wish, choice.template, row) if refusal is None and choice is not None else None
     life = (row["expires_at"] - row["created_at"]).total_seconds()
     message = accepting.store(row, lines, life if refusal is None else None)
     if message is None:
         return Sent(_the_one(wish.dedupe_key), duplicate=True)
-    if refusal is None and account_id is not None:
+    if file is not None and file.waits:
+        media.park(message.id)
+    elif refusal is None and account_id is not None:
         queues.wake_lane(account_id)
     return Sent(message, refusal=refusal, choice=choice, values=wish.values, price=price)
 
@@ -197,31 +213,6 @@ def _choose(tenant: Tenant, wish: Wish, ids: Sequence[str], *, must: bool) -> "t
         if must:
             raise
         return None
-
-
-def _all_values(wish: Wish, language: str) -> Mapping[str, str]:
-    return {**planning.event_values(wish.event, language), **wish.values} if wish.event else wish.values
-
-
-def _refuse_missing(choice: "templates.Choice", wish: Wish) -> None:
-    template = choice.template
-    missing = rendering.missing_values(template, wish.values)
-    if missing:
-        findings = [
-            Finding(
-                f"/variables/{name}",
-                "variable_missing",
-                T(
-                    "Template %(template)s (%(language)s, v%(version)s) needs %(name)s.",
-                    template=template.name,
-                    language=template.language,
-                    version=template.version,
-                    name=name,
-                ),
-            )
-            for name in missing
-        ]
-        raise Invalid(T("%(count)s fields need attention", count=len(findings)), findings=findings)
 
 
 def _price(tenant: Tenant, wish: Wish, choice: "templates.Choice | None") -> pricing.Price | None:

@@ -28,7 +28,7 @@ from ..providers.base import (
     TemplateDraft,
 )
 from . import accounts, template_review
-from .template_drafts import to_provider_draft
+from .template_drafts import to_provider_draft, with_sample
 from .template_review import UNSENT, S, move, plan, read, tell, with_templates
 
 log = logs.get(__name__)
@@ -172,7 +172,8 @@ def _look_then_create(work: _Work) -> TemplateAnswer:
     if found is not None and found.status != "draft":
         return found
     try:
-        return work.provider.submit_template(work.draft, found.external_id if found else None)
+        draft = with_sample(work.provider, work.draft)
+        return work.provider.submit_template(draft, found.external_id if found else None)
     except ProviderError as problem:
         if work.doubtful and problem.outcome.kind == "rejected" and (late := _look(work)) is not None:
             return late  # the first request arrived after we had looked

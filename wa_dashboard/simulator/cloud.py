@@ -29,6 +29,7 @@ def accept_send(world: World, account: Account, body: bytes) -> tuple[Send, Mess
     if send.template:
         template = _sendable(world, account, send)
         shown = hydrate(send, world.shape(template), template.parameter_format == "NAMED")
+        _look_up_file(world, account, send, shown)
         category = template.category
         if category == "MARKETING" and world.is_stopped(account, send.to):
             problem = 131050
@@ -40,6 +41,25 @@ def accept_send(world: World, account: Account, body: bytes) -> tuple[Send, Mess
         status="accepted", shown=shown, script=[], sender=account.phone,
     )  # fmt: skip
     return send, world.accept(account, message, problem)
+
+
+def _look_up_file(world: World, account: Account, send: Send, shown: dict[str, Any]) -> None:
+    """A header that names an uploaded file: does the account have it? What the phone shows is its name."""
+    for part in send.components:
+        if part["type"] != "header":
+            continue
+        kind = str(part["parameters"][0].get("type", "")) if part["parameters"] else ""
+        value = part["parameters"][0].get(kind) if kind in ("image", "video", "document") else None
+        if not isinstance(value, dict):
+            continue
+        if "id" in value:
+            stored = world.files.usable(account.key, str(value["id"]), kind.upper())
+            shown["media"] = ""  # an id has no name that anybody sees
+            shown["media_sha256"] = stored.sha256
+        else:
+            shown["media"] = value["link"].split("?")[0].rsplit("/", 1)[-1]
+        if value.get("filename"):
+            shown["media"] = str(value["filename"])
 
 
 def _sendable(world: World, account: Account, send: Send) -> Template:

@@ -23,7 +23,7 @@ from .world import World
 _CREDENTIALS: dict[str, tuple[set[str], set[str]]] = {
     "meta_cloud": (
         {"phone_number_id", "waba_id", "access_token", "app_secret", "verify_token", "display_phone_number"},
-        set(),
+        {"app_id"},
     ),
     "twilio": ({"account_sid", "auth_token"}, {"from", "messaging_service_sid", "api_key", "api_secret"}),
     "dialog360": ({"api_key", "phone_number", "webhook_secret"}, {"waba_id"}),

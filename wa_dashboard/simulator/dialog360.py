@@ -13,6 +13,7 @@ from aiohttp import web
 from .cloud import accept_send, create_template
 from .door import Reply, plain_door, send_door
 from .graph import GraphError
+from .media import as_json
 from .records import Account, Template
 from .times import iso_seconds
 from .world import World
@@ -53,6 +54,8 @@ class Dialog360Door:
         templates = "/dialog360/v1/configs/templates"
         return [
             web.post("/dialog360/messages", send),
+            web.post("/dialog360/media", plain(self.upload)),
+            web.get(r"/dialog360/{media_id:[0-9]{10,20}}", plain(self.read_file)),
             web.post(templates, plain(self.create)),
             web.get(templates, plain(self.list_templates)),
             web.delete(templates + "/{name}", plain(self.delete)),
@@ -84,6 +87,18 @@ class Dialog360Door:
         """`POST /messages`; the answer has only the id, as real ones do."""
         _, message = accept_send(self._world, account, body)
         return Reply(200, {"messages": [{"id": message.id}]}, accepted=True)
+
+    def upload(self, request: web.Request, account: Account, body: bytes) -> Reply:
+        """`POST /media`: Meta's form, Meta's answer."""
+        stored = self._world.files.upload(account.key, request.headers.get("Content-Type", ""), body)
+        return Reply(200, {"id": stored.id})
+
+    def read_file(self, request: web.Request, account: Account, body: bytes) -> Reply:
+        """`GET /{media id}`: an address at Meta's file host, to be asked for through 360dialog."""
+        file = self._world.files.stored.get(request.match_info["media_id"])
+        if file is None or file.owner != account.key:
+            raise _Refused(text_error(404, "media not found"))
+        return Reply(200, as_json(file, f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={file.id}"))
 
     def create(self, request: web.Request, account: Account, body: bytes) -> Reply:
         """`POST /v1/configs/templates`; refusals come in 360dialog's envelope with Meta's sentence."""

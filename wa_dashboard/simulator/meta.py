@@ -13,6 +13,7 @@ from aiohttp import web
 from .cloud import accept_send, create_template, parsed
 from .door import Reply, as_response, cut, plain_door, send_door
 from .graph import GraphError, missing, no_such_object
+from .media import as_json
 from .records import Account, Template, digits
 from .rules import check_components, wrong
 from .times import now
@@ -71,6 +72,9 @@ class MetaDoor:
         base = r"/meta/{version:v\d+\.0}/{node:[A-Za-z0-9_.-]+}"
         return [
             web.post(base + "/messages", send),
+            web.post(base + "/media", plain(self.upload)),
+            web.post(base + "/uploads", plain(self.open_upload)),
+            web.post(r"/meta/{version:v\d+\.0}/{session:upload:[A-Za-z0-9_-]+}", plain(self.fill_upload)),
             web.post(base + "/message_templates", plain(self.create)),
             web.get(base + "/message_templates", plain(self.list_templates)),
             web.delete(base + "/message_templates", plain(self.delete)),
@@ -123,6 +127,27 @@ class MetaDoor:
             "messages": [first],
         }
         return Reply(200, answer, accepted=True)
+
+    def upload(self, request: web.Request, body: bytes) -> Reply:
+        """`POST /{phone number id}/media`."""
+        node = request.match_info["node"]
+        if not any(account.key == node for account in self._accounts(request)):
+            raise no_such_object(node)
+        stored = self._world.files.upload(node, request.headers.get("Content-Type", ""), body)
+        return Reply(200, {"id": stored.id})
+
+    def open_upload(self, request: web.Request, body: bytes) -> Reply:
+        """`POST /{app id}/uploads`: a session for one sample file."""
+        self._accounts(request)
+        return Reply(200, {"id": self._world.files.open_session(request.match_info["node"], dict(request.query))})
+
+    def fill_upload(self, request: web.Request, body: bytes) -> Reply:
+        """`POST /upload:…` with `Authorization: OAuth`: the bytes of a sample file."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "OAuth" or not self._world.login("meta_cloud", token):
+            raise GraphError(190)
+        offset = request.headers.get("file_offset", "")
+        return Reply(200, {"h": self._world.files.fill_session(request.match_info["session"], offset, body)})
 
     def create(self, request: web.Request, body: bytes) -> Reply:
         """`POST /{waba}/message_templates`."""
@@ -183,6 +208,9 @@ class MetaDoor:
                 return Reply(200, _pick(_phone_json(account), fields, _DEFAULT_PHONE_FIELDS))
             if account.owner == node:
                 return Reply(200, _pick(_waba_json(account), fields, _DEFAULT_WABA_FIELDS))
+        file = self._world.files.stored.get(node)
+        if file is not None and any(account.key == file.owner for account in accounts):
+            return Reply(200, as_json(file, f"{request.url.origin()}/_sim/files/{file.id}"))
         template = self._template(accounts, node)
         return Reply(200, _pick(template_json(template), fields, _DEFAULT_TEMPLATE_FIELDS))
 

@@ -35,6 +35,7 @@ def _line(record: Message | Inbound) -> dict[str, Any]:
         "header": record.shown.get("header", ""),
         "header_format": record.shown.get("header_format", ""),
         "media": record.shown.get("media", ""),
+        "media_sha256": record.shown.get("media_sha256", ""),
         "footer": record.shown.get("footer", ""),
         "buttons": record.shown.get("buttons", []),
         "template": record.template or None,

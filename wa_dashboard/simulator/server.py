@@ -26,7 +26,7 @@ from .world import World
 
 log = logging.getLogger(__name__)
 
-_LARGEST_BODY = 4 * 1024 * 1024
+_LARGEST_BODY = 101 * 1024 * 1024  # Meta takes documents of a hundred megabytes
 _LOOPBACK = "127.0.0.1"
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from .door import Reply, plain_door, send_door
 from .hookforms import TWILIO_FAILURES
 from .records import Account, Message, Template
-from .shape import Shape, shown
+from .shape import Shape, fill, shown, variables_of
 from .times import now, parse_day_or_instant, rfc2822
 from .twilio_common import TwilioError, authenticated, guarded
 from .world import World
@@ -120,7 +120,8 @@ class TwilioDoor:
         shape = self._world.shape(template)
         every_url = dict.fromkeys(range(len(shape.buttons)), values)
         payloads = {i: str(p) for i, p in enumerate(template.content.get("payloads", [])) if p}
-        media = template.content.get("media", "")
+        media = fill(template.content.get("media", ""), values)
+        media = media.split("?")[0].rsplit("/", 1)[-1]
         return template, shown(shape, values, values, every_url, payloads, media), problem
 
     def list_messages(self, request: web.Request, body: bytes) -> Reply:
@@ -260,6 +261,7 @@ def _variables(template: Template, shape: Shape, text: str) -> tuple[dict[str, s
     if not isinstance(given, dict):
         raise TwilioError(21656, "not a JSON object")
     names = {*shape.header_variables, *shape.body_variables, *(b.variable for b in shape.buttons if b.variable)}
+    names |= set(variables_of(template.content.get("media", "")))
     for key, value in given.items():
         if not isinstance(value, str) or not value or _BAD_SPACE.search(value):
             raise TwilioError(21656, f"value of {key}")

@@ -204,7 +204,7 @@ def _content(request: web.Request, body: bytes, language: str | None = None) -> 
     return {
         "name": str(wanted.get("friendly_name", "")),
         "language": language,
-        "components": _components(kind, value),
+        "components": _components(kind, value, variables),
         "parameter_format": "POSITIONAL" if all(key.isdigit() for key in variables) else "NAMED",
         "content": {
             "friendly_name": wanted.get("friendly_name"),
@@ -243,7 +243,7 @@ def _type_of(types: Any) -> tuple[str, dict[str, Any]]:
     return richest, types[richest]
 
 
-def _components(kind: str, value: dict[str, Any]) -> list[dict[str, Any]]:
+def _components(kind: str, value: dict[str, Any], variables: dict[str, str]) -> list[dict[str, Any]]:
     """The content in Meta's form, for rules and for the phone."""
     if kind == "whatsapp/authentication":
         advice = " For your security, do not share this code." if value.get("add_security_recommendation") else ""
@@ -258,7 +258,7 @@ def _components(kind: str, value: dict[str, Any]) -> list[dict[str, Any]]:
     if value.get("header_text"):
         out.append({"type": "HEADER", "format": "TEXT", "text": value["header_text"]})
     elif value.get("media"):
-        out.append({"type": "HEADER", "format": _media_format(value["media"][0])})
+        out.append({"type": "HEADER", "format": _media_format(value["media"][0], variables)})
     out.append({"type": "BODY", "text": value.get("body") or value.get("title") or ""})
     footer = value.get("footer") or value.get("subtitle")
     if footer:
@@ -268,8 +268,11 @@ def _components(kind: str, value: dict[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _media_format(link: str) -> str:
-    ending = link.rsplit(".", 1)[-1].lower()
+def _media_format(link: str, variables: dict[str, str]) -> str:
+    """By the whole address of the sample, as Twilio's reviewers see it."""
+    for name, sample in variables.items():
+        link = link.replace("{{" + name + "}}", sample)
+    ending = link.split("?")[0].rsplit(".", 1)[-1].lower()
     return {"pdf": "DOCUMENT", "mp4": "VIDEO", "3gp": "VIDEO"}.get(ending, "IMAGE")
 
 

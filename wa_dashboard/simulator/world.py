@@ -14,6 +14,7 @@ from .fates import Settings, script
 from .faults import FaultBook
 from .hookforms import meta_category_event, meta_status, meta_template_event, twilio_status
 from .ledger import Ledger
+from .media import Files
 from .records import Account, Inbound, Message, Template
 from .shape import Shape, shape_of
 from .store import Store
@@ -36,6 +37,7 @@ class World:
         self.settings = settings
         self.faults = FaultBook(seed)
         self.outbox = Outbox(settings, self.faults)
+        self.files = Files()
         self.ledger = Ledger(folder / "ledger.jsonl")
         self._store = Store(folder / "state.sqlite3")
         self.started_at = now()

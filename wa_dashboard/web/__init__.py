@@ -12,6 +12,7 @@ from ..config import Settings
 from ..extensions import login_manager
 from ..services.tenants import SESSION_LIFE
 from .assets import STATIC, asset_url, assets
+from .calendar import calendar
 from .errors import install_errors
 from .formats import install_formats
 from .headers import install_headers
@@ -83,6 +84,7 @@ def init_app(app: Flask) -> None:
     if settings is not None:
         install_tries(app, settings)
     app.register_blueprint(assets)
+    app.register_blueprint(calendar)
     app.register_blueprint(web)
 
 

@@ -33,6 +33,7 @@ _ICONS: dict[str, tuple[str, str]] = {
     "account_held": ("pause", "warn"),
     "template_unavailable": ("pause", "warn"),
     "recipient_defer": ("hourglass", "warn"),
+    "without_media": ("file", "warn"),
     "switched_over": ("refresh", "info"),
     "restored": ("pause", "warn"),
     "released": ("refresh", "info"),

@@ -20,12 +20,13 @@ from rq_scheduler import Scheduler
 from .. import clock, logs, queues
 from ..config import Settings
 from ..db import db, give_up_read, is_unavailable
-from ..services import checkup, epoch
+from ..services import checkup, epoch, media_work
 from . import jobs, stop, tick
 
 log = logs.get(__name__)
 
 STOP_S = 12.0
+MEDIA_S, MEDIA_LOOK_S = 5.0, 2  # one round of files; so often they are looked for without being asked
 LINGER_S = 40.0  # < the job's time-out of 90, by more than the slowest request takes
 _PR_SET_PDEATHSIG = 1  # prctl(2): the child dies with its parent, however that dies
 
@@ -38,7 +39,7 @@ PERIODIC: dict[str, tuple[queues.Job, int]] = {
 
 def worker(app: Flask) -> int:
     """Serve wake-ups and tick until told to stop."""
-    return _beside_children(app, [_serve_sending, _serve_queue])
+    return _beside_children(app, [_serve_sending, _serve_queue, _serve_media])
 
 
 def scheduler(app: Flask) -> int:
@@ -163,6 +164,19 @@ def _serve_sending(app: Flask) -> None:
     _raise_open_files()
     jobs.linger_s = LINGER_S
     _serve_queue(app, queues.SEND_QUEUE)
+
+
+def _serve_media(app: Flask) -> None:
+    """Fetch files as they are wanted. No jobs: a process that is there already is quicker than a fork for each, and a
+    stranger's slow file server keeps nothing else waiting here."""
+    settings: Settings = app.extensions["wa_settings"]
+    stopping = _signals()
+    connection = queues.connect(settings, patient=True)
+    while not stopping:
+        media_work.work_due(MEDIA_S, lambda: stopping)
+        db.session.remove()
+        if not stopping:
+            queues.hear_media(connection, MEDIA_LOOK_S)
 
 
 def _raise_open_files() -> None:

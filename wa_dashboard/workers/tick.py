@@ -18,6 +18,8 @@ from ..services import (
     idempotency,
     introductions,
     lookup,
+    media_age,
+    media_work,
     probing,
     receipt_stream,
     receipts,
@@ -57,8 +59,10 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
         sweeps += [*_CHORES, ("receipts", _read_all)]
     elif _every("chores", _CHORES_EVERY_S) and not queues.nudge(queues.Job.CHORES):
         sweeps += _CHORES
+    if here:
+        sweeps.append(("media", lambda: media_work.work_due(stopping=stopping)))
     if _every("purge", _PURGE_EVERY_S):
-        sweeps.append(("purge", idempotency.purge))
+        sweeps += [("purge", idempotency.purge), ("old_files", media_age.erase_old)]
     sweeps.append(("heartbeat", lambda: beat("tick")))
     return _run(sweeps, stopping)
 
