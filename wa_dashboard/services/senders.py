@@ -7,6 +7,7 @@ also for messages that wait already.
 import random
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import func, select, update
 
@@ -27,13 +28,26 @@ _STEP = 10
 def add(tenant: Tenant, actor: str, provider: str, given: Mapping[str, str], *, live: bool) -> ProviderAccount:
     """A new sender, last in the order. A test sender needs no keys: without any it gets made-up ones.
 
-    Raises Invalid naming the wrong keys, Forbidden for a live one of a tenant in test mode.
+    Also a live one while the organisation is in test mode, to go live with. Raises Invalid naming the wrong keys, or
+    the sender that is connected already.
     """
+    kind = provider_named(provider)
     kept = {name: value for name, value in given.items() if value.strip()}
     if not live and not kept:
-        kept = provider_named(provider).random_test_credentials(random.Random(secrets.randbits(64)))
+        kept = kind.random_test_credentials(random.Random(secrets.randbits(64)))
+    kept |= {
+        each.name: secrets.token_urlsafe(24) for each in kind.credentials if each.made_up and each.name not in kept
+    }
     last = max((each.priority for each in _in_order(tenant, live)), default=0)
-    return accounts.create_account(tenant, provider, kept, live=live, priority=last + _STEP, actor=actor)
+    return accounts.create_account(
+        tenant, provider, kept, live=live, priority=last + _STEP, actor=actor, getting_ready=True, once=True
+    )
+
+
+def keys_changed_at(account: ProviderAccount) -> datetime:
+    """When somebody last put in keys, at the latest when the sender was added."""
+    found = account_story.newest(account.id, ("credentials_replaced",), limit=1)
+    return found[0].at if found else account.created_at
 
 
 def endings(account: ProviderAccount) -> dict[str, str]:
