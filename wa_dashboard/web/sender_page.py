@@ -10,7 +10,7 @@ from ..domain.health import event_sentence
 from ..domain.text import T
 from ..errors import Conflict
 from ..providers.base import provider_named
-from ..services import account_facts, account_story
+from ..services import account_facts, account_story, live_templates
 from ..services import senders as verbs
 from ..services.accounts import settings as installation
 from . import web
