@@ -51,7 +51,7 @@ def door_of(provider: str, *, live: bool = False, **answers: tuple[int, Any]) ->
             self.end_headers()
             self.wfile.write(text)
 
-        do_POST = do_GET  # noqa: N815 - http.server's own name
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             pass

@@ -246,15 +246,16 @@ class TestWho:
         no = {"error": {"message": f"Bad token {planted}", "type": "OAuthException", "code": 190}}
         with door_of("meta_cloud", live=True) as door:
             door.answers["/"] = door.answers[f"/{given['phone_number_id']}"] = (401, no)
-            answers = [owner.post(NEW, page=NEW, provider="meta_cloud", mode="live", password="wrong one", **given),
-                       owner.post(NEW, page=NEW, provider="meta_cloud", mode="live", password=PASSWORD, **given)]  # fmt: skip
+            form = {"provider": "meta_cloud", "mode": "live", **given}
+            answers = [owner.post(NEW, page=NEW, password=word, **form) for word in ("wrong one", PASSWORD)]
             account = order_of(tenant, live=True)[0]
             url = f"/settings/providers/{account.id}"
             answers.append(owner.post(f"{url}/test", page=url, back="page"))
             answers.append(owner.post(f"{url}/webhook", page=url))
             answers.append(owner.post(f"{url}/keys", page=url, password=PASSWORD, **given))
-        answers += [owner.get(each) for each in (url, f"{url}/keys", f"{url}/off", "/settings/providers", "/connect",
-                                                 "/settings/live", "/settings/limits", "/settings/failover")]  # fmt: skip
+        answers += [owner.get(f"{url}{end}") for end in ("", "/keys", "/off")]
+        answers += [owner.get(f"/settings/{end}") for end in ("providers", "live", "limits", "failover")]
+        answers.append(owner.get("/connect"))
 
         assert account.credentials["access_token"] == planted
         for answer in answers:

@@ -100,7 +100,7 @@ def quality_in_words(quality: str | None) -> T | str:
     return QUALITIES.get(said) or said or T("not known")
 
 
-def checks(facts: AccountFacts, sender: str, provider: T, count: object) -> list[Check]:
+def checks(facts: AccountFacts, sender: str, provider: str, count: object) -> list[Check]:
     """Each fact as a line, good or bad, with what to do. ``sender``: the number as it stands here."""
     return [
         *_number(facts, sender, provider),
@@ -114,7 +114,7 @@ def checks(facts: AccountFacts, sender: str, provider: T, count: object) -> list
     ]
 
 
-def _number(facts: AccountFacts, sender: str, provider: T) -> Iterator[Check]:
+def _number(facts: AccountFacts, sender: str, provider: str) -> Iterator[Check]:
     if facts.number is None:
         return
     if sender and facts.number != sender:
@@ -125,7 +125,7 @@ def _number(facts: AccountFacts, sender: str, provider: T) -> Iterator[Check]:
         yield Check("number", "good", T("The number is %(number)s.", number=facts.number))
 
 
-def _name(facts: AccountFacts, provider: T) -> Iterator[Check]:
+def _name(facts: AccountFacts, provider: str) -> Iterator[Check]:
     if not facts.name:
         return
     said = {"name": facts.name}
@@ -154,7 +154,7 @@ _STATES: dict[str, tuple[Sign, T, T | None]] = {
 }  # fmt: skip
 
 
-def _state(facts: AccountFacts, provider: T) -> Iterator[Check]:
+def _state(facts: AccountFacts, provider: str) -> Iterator[Check]:
     if facts.state is not None:
         new: tuple[Sign, T, T | None] = (
             "warn", T("%(provider)s calls the number “%(state)s”.", provider=provider, state=facts.state), None
@@ -195,7 +195,7 @@ def _tier(facts: AccountFacts, count: object) -> Iterator[Check]:
         yield Check("tier", "good", T("It may write to %(people)s.", people=tier_in_words(facts.tier, count)))
 
 
-def _review(facts: AccountFacts, provider: T) -> Iterator[Check]:
+def _review(facts: AccountFacts, provider: str) -> Iterator[Check]:
     if facts.review is None:
         return
     if facts.review == "approved":
@@ -208,7 +208,7 @@ def _review(facts: AccountFacts, provider: T) -> Iterator[Check]:
         yield Check("review", "bad", text, advice)
 
 
-def _subscribed(facts: AccountFacts, provider: T) -> Iterator[Check]:
+def _subscribed(facts: AccountFacts, provider: str) -> Iterator[Check]:
     if facts.subscribed is True:
         yield Check("subscribed", "good", T("An app is subscribed to the account's news."))
     elif facts.subscribed is False:
@@ -217,7 +217,7 @@ def _subscribed(facts: AccountFacts, provider: T) -> Iterator[Check]:
         yield Check("subscribed", "bad", text, advice)
 
 
-def _webhook(facts: AccountFacts, provider: T) -> Iterator[Check]:
+def _webhook(facts: AccountFacts, provider: str) -> Iterator[Check]:
     said = {"provider": provider}
     press = T("Press “Register it for me” below.")
     if facts.webhook == "ours" and facts.webhook_proof is False:

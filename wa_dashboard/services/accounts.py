@@ -93,7 +93,7 @@ def create_account(
     if live and not (tenant.live or getting_ready):
         raise Forbidden(T("This organisation is in test mode: it cannot have live accounts."), "tenant_in_test_mode")
     kind = provider_named(provider)
-    clean = _checked(kind, credentials)
+    clean = checked(kind, credentials)
     account = ProviderAccount(
         id=new_id("acc"),
         tenant_id=tenant.id,
@@ -202,7 +202,7 @@ def replace_credentials(actor: str, account_id: str, credentials: Mapping[str, o
         if account is None:
             raise NotFound(T("There is no such account."))
         kind = provider_named(account.provider)
-        clean = _checked(kind, {**account.credentials, **{key: value for key, value in credentials.items() if value}})
+        clean = checked(kind, {**account.credentials, **{key: value for key, value in credentials.items() if value}})
         if kind.account_keys(clean)[0] != kind.account_keys(account.credentials)[0]:
             detail = T("These belong to another number. Add it as a sender of its own.")
             raise Invalid(detail, "credentials_invalid")
@@ -229,7 +229,8 @@ def _write_refs(account: ProviderAccount, kind: type[Provider], clean: Mapping[s
         db.session.add(row)
 
 
-def _checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:
+def checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:
+    """The access data, trimmed. Raises Invalid naming every wrong key."""
     try:
         return kind.validate_credentials(credentials)
     except BadCredentials as problem:

@@ -31,6 +31,20 @@ def add(tenant: Tenant, actor: str, provider: str, given: Mapping[str, str], *, 
     Also a live one while the organisation is in test mode, to go live with. Raises Invalid naming the wrong keys, or
     the sender that is connected already.
     """
+    kept = _completed(provider, given, live=live)
+    last = max((each.priority for each in _in_order(tenant, live)), default=0)
+    return accounts.create_account(
+        tenant, provider, kept, live=live, priority=last + _STEP, actor=actor, getting_ready=True, once=True
+    )
+
+
+def check(provider: str, given: Mapping[str, str], *, live: bool) -> None:
+    """Could these be the keys of a new sender? Raises Invalid naming the wrong ones."""
+    accounts.checked(provider_named(provider), _completed(provider, given, live=live))
+
+
+def _completed(provider: str, given: Mapping[str, str], *, live: bool) -> dict[str, str]:
+    """What was typed, and what may be made up."""
     kind = provider_named(provider)
     kept = {name: value for name, value in given.items() if value.strip()}
     if not live and not kept:
@@ -38,10 +52,7 @@ def add(tenant: Tenant, actor: str, provider: str, given: Mapping[str, str], *, 
     kept |= {
         each.name: secrets.token_urlsafe(24) for each in kind.credentials if each.made_up and each.name not in kept
     }
-    last = max((each.priority for each in _in_order(tenant, live)), default=0)
-    return accounts.create_account(
-        tenant, provider, kept, live=live, priority=last + _STEP, actor=actor, getting_ready=True, once=True
-    )
+    return kept
 
 
 def keys_changed_at(account: ProviderAccount) -> datetime:

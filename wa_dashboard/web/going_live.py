@@ -99,7 +99,7 @@ def _line(point: Point, found: Checklist, *, next: bool) -> Line:  # noqa: A002 
         "message": ("send", url_for("web.send_test", mode="live"), T("Send yourself a test")),
         "wording": ("see", url_for("web.connect"), T("Show how")),
         "limits": ("settings", url_for("web.limits"), T("Set limits")),
-        "key": ("see", None, T("Show how")),
+        "key": ("see", url_for("web.going_live", _anchor="key"), T("Show how")),
     }  # fmt: skip
     need, url, action = ways[point.key]
     if url is None or not may(need):

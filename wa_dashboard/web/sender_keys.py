@@ -79,7 +79,7 @@ def add_sender() -> Answer:
         return redirect(url_for("web.new_sender"), code=303)
     live = request.form.get("mode") == "live"
     given = _given(provider_named(name))
-    errors = wrong_password() if live else {}
+    errors = _wrong_keys(name, given, live) | (wrong_password() if live else {})
     account = None
     if not errors:
         try:
@@ -90,6 +90,15 @@ def add_sender() -> Answer:
         return _new_page(name, live, _not_secret(name, given), errors), 422
     probe = accounts.test_connection(me().actor, account.id)
     return _done(account.id, T("%(label)s is added. %(what)s", label=account.label, what=probe.sentence), probe)
+
+
+def _wrong_keys(name: str, given: Mapping[str, str], live: bool) -> dict[str, str]:
+    """Said together with a wrong password: nobody should send a form twice to learn of two mistakes."""
+    try:
+        verbs.check(name, given, live=live)
+    except Invalid as problem:
+        return _by_field(problem, name)
+    return {}
 
 
 def _done(account_id: str, said: T, probe: Probe) -> Answer:

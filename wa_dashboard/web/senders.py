@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from ..domain.account_facts import QUALITY_SIGNS, Sign, quality_in_words, tier_in_words
+from ..domain.account_facts import QUALITY_SIGNS, quality_in_words, tier_in_words
 from ..domain.text import T
 from ..models import ProviderAccount
 from ..providers.base import Probe, provider_named
@@ -19,17 +19,11 @@ from .access import may, me, requires, say_next
 from .formats import Count
 from .htmx import has, mark_of, wants_fragment
 from .looks import SENDER_LOOKS
+from .sender_lines import SIGN_LOOKS, lines_of
 from .sender_story import story_of
 from .steps import Step
 
 Answer = AnyResponse | str | tuple[str, int]
-
-SIGN_LOOKS: dict[Sign, tuple[str, str]] = {
-    "good": ("check", "good"),
-    "warn": ("alert", "warn"),
-    "bad": ("x-circle", "bad"),
-    "unknown": ("help", "wait"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,11 +60,19 @@ class Card:
         return None if tier is None else tier_in_words(tier, Count(tier))
 
     @property
+    def trouble(self) -> T | None:
+        """The worst of what the provider told, when something is wrong there although messages leave."""
+        worst = lines_of(self.account, self.facts)[0]
+        return worst.check.text if worst.tone == "bad" and self.account.live else None
+
+    @property
     def mark(self) -> str:
         found, account = self.health, self.health.account
         heard = (account.last_webhook_at, found.last_receipt_at, account.last_sent_at, account.checked_at)
         told = (account.quality, account.tier_limit, self.facts.told.name)
-        return mark_of(found.state, found.sentence, found.retry_at, found.waiting, found.uncertain, *heard, *told)
+        return mark_of(
+            found.state, found.sentence, found.retry_at, found.waiting, found.uncertain, self.trouble, *heard, *told
+        )
 
 
 def card_of(health: AccountHealth) -> Card:
