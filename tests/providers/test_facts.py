@@ -64,8 +64,8 @@ class TestMeta:
             account("meta_cloud", url).facts(OURS)
 
     @pytest.mark.parametrize(("word", "people"), [("TIER_50", 50), ("TIER_250", 250), ("TIER_1K", 1000),
-                                                  ("tier_2k", 2000), ("TIER_10K", 10_000), ("TIER_UNLIMITED", 0), ("4000", 4000),
-                                                  ("TIER_NEW", None), ("", None), (None, None)])  # fmt: skip
+                                                  ("tier_2k", 2000), ("TIER_10K", 10_000), ("TIER_UNLIMITED", 0),
+                                                  ("4000", 4000), ("TIER_NEW", None), ("", None)])  # fmt: skip
     def test_tiers(self, word, people):
         assert tier_of(word) == people
 

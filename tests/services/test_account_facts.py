@@ -146,6 +146,20 @@ class TestBelieving:
         assert facts.told.tier == 0
         assert events(tenant) == ["tier"]
 
+    def test_a_person_may_leave_it_to_the_provider_again(self, tenant):
+        self.live(tenant)
+        change(tenant, tier_limit=250, rate_per_second=5)
+        with door_of("meta_cloud", live=True) as door:
+            meta_facts(door, tenant.account, None)
+            assert refreshed(tenant).by_hand == ("tier_limit", "rate_per_second")
+            with tenant_scope(tenant.id):
+                senders.set_sender_limits("user:usr_1", tenant.account.id, rate_per_second=0, tier_limit=2000)
+            assert refreshed(tenant).by_hand == ()
+            meta_facts(door, tenant.account, None, whatsapp_business_manager_messaging_limit="TIER_10K")
+            refreshed(tenant)
+
+        assert (row_of(tenant).tier_limit, row_of(tenant).rate_per_second) == (10_000, 80)
+
     def test_a_limit_set_before_we_first_asked_stays(self, tenant):
         self.live(tenant)
         change(tenant, tier_limit=250)

@@ -130,7 +130,6 @@ class Provider(ABC):
     templates_by_webhook: ClassVar[bool] = True  # False: only polling tells of an approval
     can_unpause: ClassVar[bool] = False  # whether a paused template can be asked back before its time
     account_field: ClassVar[str] = ""  # the credential that names the sender
-    number_field: ClassVar[str] = ""  # the credential that is the number people see
     sets_webhook: ClassVar[bool] = False  # whether register_webhook does it by itself
     loses_webhook: ClassVar[bool] = False  # whether the provider forgets it when keys are rotated
     webhook_steps: ClassVar[tuple[T, ...]] = ()  # what a person does in the provider's console instead
@@ -301,10 +300,8 @@ class Provider(ABC):
         return Probe(False, explain(self.name, outcome.code, outcome.error_class).reason, outcome)
 
     def facts(self, webhook_url: str) -> AccountFacts:  # noqa: ARG002 - a default
-        """What the provider tells of the number and its account; ``webhook_url`` is where we want its news.
-
-        Raises ProviderError when the keys are refused or nobody answers. By default only that is found out.
-        """
+        """What the provider tells of the number and its account, by default whether the keys work; ``webhook_url`` is
+        where we want its news. Raises ProviderError."""
         self.ask(self.probe_request())
         return AccountFacts()
 

@@ -41,7 +41,7 @@ class Dialog360(Provider):
     codes = {**CODES, **TEXTS}
     patience = {**META_PATIENCE, **PATIENCE}
     webhook_header = "X-WA-Webhook-Secret"
-    account_field = number_field = "phone_number"
+    account_field = "phone_number"
     sets_webhook = True
     loses_webhook = True
     webhook_steps = (

@@ -53,7 +53,6 @@ class MetaCloud(Provider):
     webhook_header = "X-Hub-Signature-256"
     can_unpause = True
     account_field = "phone_number_id"
-    number_field = "display_phone_number"
     sets_webhook = True
     webhook_steps = (
         T("Open your app at developers.facebook.com, then “WhatsApp”, “Configuration”."),

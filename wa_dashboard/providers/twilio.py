@@ -53,7 +53,6 @@ class Twilio(Provider):
     can_look_up = True
     templates_by_webhook = False
     account_field = "account_sid"
-    number_field = "from"
     webhook_steps = (
         T("Open console.twilio.com, “Messaging”, “Senders”, “WhatsApp senders”, and your number."),
         T("Paste the address under “Webhook URL for incoming messages”, with HTTP POST, and save."),

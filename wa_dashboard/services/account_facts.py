@@ -1,10 +1,10 @@
 """What providers tell of our accounts, asked for every hour and at once after connecting: number, quality, limits.
 
 `wa_accounts.facts` holds ``told`` (`AccountFacts.kept`), ``told_at``, ``problem`` (``class`` and ``code`` of the last
-time nobody told us) and ``applied``: the limits that were taken over, so that those a person set by hand are known.
+time nobody told us) and ``by_hand``: the limits that a person has set, which stay whatever the provider tells.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,7 +60,7 @@ def facts_of(account: ProviderAccount) -> Facts:
         checked_at=account.checked_at,
         problem=problem,
         advice=advice,
-        by_hand=tuple(name for name in LIMITS if _told_limit(told, name) is not None and _is_by_hand(account, name)),
+        by_hand=tuple(name for name in kept.get("by_hand", ()) if _told_limit(told, name) is not None),
     )
 
 
@@ -181,6 +181,8 @@ def _keep(account: ProviderAccount, told: AccountFacts | None, problem: Outcome 
         kept["problem"] = {"class": problem.error_class if problem else None, "code": problem.code if problem else None}
         account.facts = kept
         return
+    if "told_at" not in kept:  # what was set before we first asked was set by somebody
+        kept.setdefault("by_hand", [name for name in LIMITS if getattr(account, name)])
     account.facts = kept | {"told": told.kept(), "told_at": clock.now().isoformat()}
     if told.quality not in (None, "unknown"):
         learn(account, quality=told.quality)
@@ -205,20 +207,28 @@ def learn(
 
 
 def _follow(account: ProviderAccount, name: str, value: int) -> None:
-    by_hand = _is_by_hand(account, name)
-    kept = dict(account.facts or {})
-    if by_hand or kept.get("applied", {}).get(name) == value:
-        return
     before = getattr(account, name)
-    account.facts = kept | {"applied": {**kept.get("applied", {}), name: value}}
+    if before == value or name in (account.facts or {}).get("by_hand", ()):
+        return
     setattr(account, name, value)
-    if before != value and name == "tier_limit" and before:
+    if before and name == "tier_limit":
         account_story.add_line(account.tenant_id, account.id, "tier", was=before, now=value)
 
 
-def _is_by_hand(account: ProviderAccount, name: str) -> bool:
-    """It is not what we took over last: a person has changed it since, or had before we first asked."""
-    return bool(getattr(account, name) != (account.facts or {}).get("applied", {}).get(name, 0))
+def with_limits(account: ProviderAccount, after: Mapping[str, int]) -> dict[str, Any]:
+    """The account's ``facts`` once a person has set its limits: those that are not what the provider tells are theirs.
+
+    Messages a second of 0 leave the matter to the provider again.
+    """
+    kept = dict(account.facts or {})
+    told = AccountFacts.from_kept(kept.get("told") or {})
+    by_hand = set(kept.get("by_hand", ()))
+    for name, value in after.items():
+        if value == _told_limit(told, name) or (name == "rate_per_second" and value == 0):
+            by_hand.discard(name)
+        elif value != getattr(account, name):
+            by_hand.add(name)
+    return kept | {"by_hand": sorted(by_hand)}
 
 
 def _told_limit(told: AccountFacts, name: str) -> int | None:

@@ -125,17 +125,17 @@ def _refuse_twin(tenant: Tenant, new: ProviderAccount, kind: type[Provider]) -> 
     db.session.execute(select(Tenant.id).where(Tenant.id == tenant.id).with_for_update())
     same_mode = (ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == new.live)
     for other in db.session.scalars(select(ProviderAccount).where(*same_mode)):
-        name = kind.account_field
+        number = next((each.name for each in kind.credentials if each.phone), kind.account_field)
         if other.provider == new.provider and kind.identity(other.credentials) == kind.identity(new.credentials):
             detail = T("It is connected here already, as %(label)s. Replace its keys there.", label=other.label)
-            raise invalid(f"/credentials/{name}", "already_connected", detail)
+            raise invalid(f"/credentials/{kind.account_field}", "already_connected", detail)
         if new.sender and other.sender == new.sender and other.status != "disabled":
             detail = T(
                 "This number is connected here already, as %(label)s. A number works at one provider at a time: switch "
                 "that sender off first.",
                 label=other.label,
             )
-            raise invalid(f"/credentials/{kind.number_field or name}", "already_connected", detail)
+            raise invalid(f"/credentials/{number}", "already_connected", detail)
 
 
 def create_test_account(tenant: Tenant, provider: str | None = None) -> ProviderAccount:

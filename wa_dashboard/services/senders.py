@@ -17,7 +17,7 @@ from ..domain.text import T
 from ..errors import Finding, Invalid
 from ..models import Outbox, ProviderAccount, Tenant
 from ..providers.base import provider_named
-from . import account_story, accounts, audit
+from . import account_facts, account_story, accounts, audit
 from . import waiting as waiting_rows
 
 # The most that can be meant; more is a slip of the finger.
@@ -180,7 +180,10 @@ def set_sender_limits(actor: str, account_id: str, *, rate_per_second: int, tier
     if before == after:
         return
     with transaction():
-        db.session.execute(update(ProviderAccount).where(ProviderAccount.id == account.id).values(**after))
+        locked = select(ProviderAccount).where(ProviderAccount.id == account.id).with_for_update(key_share=True)
+        row = db.session.scalars(locked, execution_options={"populate_existing": True}).one()
+        facts = account_facts.with_limits(row, after)
+        db.session.execute(update(ProviderAccount).where(ProviderAccount.id == account.id).values(**after, facts=facts))
         audit.record(account.tenant_id, actor, "account.limits", account.id, before=before, after=after)
         _look_at_once([account.id])
 
