@@ -4,6 +4,7 @@
 time nobody told us) and ``by_hand``: the limits that a person has set, which stay whatever the provider tells.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ log = logs.get(__name__)
 
 EVERY = timedelta(hours=1)
 MOST_AT_ONCE = 50
+LONGEST_S = 20.0  # of one sweep: providers that hang must not keep the other chores waiting
 LIMITS = ("tier_limit", "rate_per_second")
 
 
@@ -84,11 +86,12 @@ def refresh_due(stopping: Callable[[], object] = lambda: False) -> int:
     with all_tenants("accounts of every organisation are asked for"):
         wanted = select(ProviderAccount.tenant_id, ProviderAccount.id)
         wanted = wanted.where(ProviderAccount.status != "disabled", _is_due())
-        due = db.session.execute(wanted.order_by(ProviderAccount.checked_at).limit(MOST_AT_ONCE)).all()
+        oldest_first = wanted.order_by(ProviderAccount.checked_at.asc().nulls_first(), ProviderAccount.id)
+        due = db.session.execute(oldest_first.limit(MOST_AT_ONCE)).all()
         end_read()
-    told = 0
+    told, until = 0, time.monotonic() + LONGEST_S
     for tenant_id, account_id in due:
-        if stopping():
+        if stopping() or time.monotonic() > until:
             break
         with tenant_scope(tenant_id):
             try:
