@@ -38,20 +38,9 @@ APART = {
     # The judge of every test: it must not share a single line with what it judges.
     "simulator": set(),
     # It measures the product from outside and from inside, and does what the product does not (the baselines).
-    "bench": {
-        "bulk",
-        "clock",
-        "config",
-        "db",
-        "domain",
-        "embedded",
-        "factory",
-        "models",
-        "providers",
-        "queues",
-        "security",
-        "serve",
-        "services",
+    "bench": {"bulk",
+        "clock", "config", "db", "domain", "embedded", "factory", "models", "providers", "queues", "security",
+        "serve", "services",
     },
 }
 IMPURE = {

@@ -78,7 +78,9 @@ def verdict(storm: Installation) -> Verdict:
     ledger = storm.ledger()
     with inside(storm), all_tenants("a judge sees everything"):
         rows = db.session.execute(select(Message.id, Message.policy, Message.status)).all()
-        ambiguous = db.session.scalar(select(func.count()).select_from(Attempt).where(Attempt.outcome == "ambiguous"))
+        ambiguous = db.session.scalar(
+            select(func.count()).select_from(Attempt).where(Attempt.outcome == "ambiguous")
+        )
         db.session.rollback()
     unsent = [row for row in rows if row.id not in ledger]
     return Verdict(

@@ -70,7 +70,8 @@ class TestWhoIsLetIn:
                 asked.add((rule.endpoint, method))
         assert asked == {
             ("web.new_sender", "GET"), ("web.add_sender", "POST"), ("web.sender_keys", "GET"),
-            ("web.go_live", "POST"), ("web.replace_keys", "POST"), ("web.sender_off", "GET"), ("web.switch_sender", "POST"),
+            ("web.replace_keys", "POST"), ("web.sender_off", "GET"), ("web.switch_sender", "POST"),
+            ("web.go_live", "POST"),
         }  # fmt: skip
 
     def test_no_form_works_without_its_token(self, app, owner):
