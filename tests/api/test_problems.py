@@ -144,7 +144,7 @@ def test_every_code_that_is_raised_is_explained() -> None:
 # Raised only where people sign in or an operator types, never behind an API route.
 NOT_FROM_THE_API = frozenset(
     {
-        "member_exists", "tenant_in_test_mode", "email_taken", "link_used", "link_spent", "no_tenant",
+        "member_exists", "email_taken", "link_used", "link_spent", "no_tenant",
         "credentials_invalid", "no_account", "file_exists", "file_unreadable", "schema_unknown", "copy_unsound",
         "program_missing", "program_failed", "still_running", "no_fence",
     }

@@ -17,7 +17,7 @@ SUBSET = [("ro", 390, "light"), ("en", 1280, "dark")]
 MATRIX = [(lang, width, theme) for lang in ("ro", "en") for width in (390, 1280) for theme in ("light", "dark")]
 SHAPES = MATRIX if os.environ.get("WA_TEST_FULL") == "1" else SUBSET
 EMPTY = ("/overview", "/messages", "/templates", "/phone", "/send-test", "/connect", "/settings/providers",
-         "/settings/failover", "/settings/limits", "/problems", "/problems/archive")  # fmt: skip
+         "/settings/failover", "/settings/limits", "/settings/live", "/problems", "/problems/archive")  # fmt: skip
 FIRST_LOAD = 60 * 1024
 LATER_LOAD = 25 * 1024
 

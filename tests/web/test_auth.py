@@ -71,6 +71,7 @@ class TestWhoIsLetIn:
         assert asked == {
             ("web.new_sender", "GET"), ("web.add_sender", "POST"), ("web.sender_keys", "GET"),
             ("web.replace_keys", "POST"), ("web.sender_off", "GET"), ("web.switch_sender", "POST"),
+            ("web.go_live", "POST"),
         }  # fmt: skip
 
     def test_no_form_works_without_its_token(self, app, owner):

@@ -138,13 +138,13 @@ class TestProviders:
         assert "Out of order" in again.text
         assert "<html" not in again.text
 
-    def test_its_story_is_folded_in_words(self, tenant, owner):
+    def test_its_story_is_told_in_words(self, tenant, owner):
         with tenant_scope(tenant.id), transaction():
             detail = {"failed": 6, "requests": 11, "class": "network", "code": "timeout"}
             row = {"id": "ace_1", "tenant_id": tenant.id, "account_id": tenant.account.id, "kind": "opened",
                    "at": clock.now(), "detail": detail}  # fmt: skip
             insert_rows(AccountEvent, [row])
-        assert "6 of the last 11 tries failed" in text_of(owner.get("/settings/providers").text)
+        assert "6 of the last 11 tries failed" in text_of(owner.get(f"/settings/providers/{tenant.account.id}").text)
 
     def test_without_a_sender_the_page_says_what_to_do(self, app, tenant, owner):
         with tenant_scope(tenant.id), transaction():
@@ -154,6 +154,7 @@ class TestProviders:
                 db.session.flush()
         for url in ("/settings/providers", "/settings/failover"):
             assert "No sender yet" in owner.get(url).text
+        assert "No live sender yet" in owner.get("/settings/providers").text
 
     def test_in_romanian(self, tenant, owner):
         owner.post("/language", page="/settings/providers", language="ro")
@@ -257,10 +258,9 @@ class TestAdding:
         assert actor.startswith("user:")
         assert subject == second.id
 
-    def test_live_ones_only_for_a_live_organisation(self, tenant, owner):
+    def test_a_live_one_wants_keys_and_the_owners_password_also_before_going_live(self, tenant, owner):
         owner.post("/settings/providers/new", page="/settings/providers/new", provider="dialog360", mode="live")
         assert order_of(tenant, live=True) == []
-        set_tenant(tenant, live=True)
         page = owner.get("/settings/providers/new?provider=dialog360&mode=live").text
         assert 'name="password"' in page
         form = {"api_key": "k" * 30, "phone_number": "+40722000000", "webhook_secret": "s" * 20, "mode": "live"}

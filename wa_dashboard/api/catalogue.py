@@ -84,6 +84,12 @@ PROBLEMS: dict[str, Entry] = {
         T("Top up the balance, then send the same request again."),
         repeat=True,
     ),
+    "tenant_in_test_mode": Entry(
+        403,
+        T("The organisation is in test mode"),
+        T("A live key was used, but the organisation has not gone live, or went back to test mode."),
+        T("Use a test key, or have the owner go live under Settings, Going live."),
+    ),
     "scope_missing": Entry(
         403,
         T("The key may not do this"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .account_facts import quality_in_words, tier_in_words
 from .failures import explain
 from .story import as_is
 from .text import T
@@ -71,6 +72,16 @@ def _switched(detail: Mapping[str, Any]) -> T:
     return T("%(count)s messages go through %(to)s instead", count=detail.get("count"), to=str(detail.get("to")))
 
 
+def _quality(detail: Mapping[str, Any]) -> T:
+    now = quality_in_words(str(detail.get("now") or ""))
+    return T("Quality was %(was)s, now %(now)s", was=quality_in_words(str(detail.get("was") or "")), now=now)
+
+
+def _tier(detail: Mapping[str, Any]) -> T:
+    now = int(detail.get("now") or 0)
+    return T("The number may now write to %(people)s", people=tier_in_words(now, f"{now:,}".replace(",", "\u202f")))
+
+
 def _plain(text: T) -> Callable[[Mapping[str, Any]], T]:
     return lambda _detail: text
 
@@ -85,6 +96,10 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "receipts_stopped": _plain(T("No receipts come back any more; we wait longer before anything is sent again")),
     "receipts_back": _plain(T("Receipts come back again")),
     "credentials_replaced": _plain(T("Somebody of your team put in new access data")),
+    "quality": _quality,
+    "tier": _tier,
+    "webhook_registered": _plain(T("The webhook was registered by somebody of your team")),
+    "webhook_set_again": _plain(T("The provider had forgotten our address; it was set again by itself")),
     "switched_on": _plain(T("Switched on by somebody of your team")),
     "switched_off": _plain(T("Switched off by somebody of your team")),
     "code_disowned": _plain(T("Somebody got a code they say they did not ask for; codes to that number count no more")),

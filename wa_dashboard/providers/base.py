@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from ..clock import now
+from ..domain.account_facts import AccountFacts
 from ..domain.text import T
 from .hooks import (
     AccountItem,
@@ -129,6 +130,10 @@ class Provider(ABC):
     uploads_media: ClassVar[bool] = False  # True: a file in a header is an id of ours there; False: an address
     templates_by_webhook: ClassVar[bool] = True  # False: only polling tells of an approval
     can_unpause: ClassVar[bool] = False  # whether a paused template can be asked back before its time
+    account_field: ClassVar[str] = ""  # the credential that names the sender
+    sets_webhook: ClassVar[bool] = False  # whether register_webhook does it by itself
+    loses_webhook: ClassVar[bool] = False  # whether the provider forgets it when keys are rotated
+    webhook_steps: ClassVar[tuple[T, ...]] = ()  # what a person does in the provider's console instead
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -187,6 +192,11 @@ class Provider(ABC):
         """The class of one of the provider's codes, or of the codes every provider shares; None when unknown."""
         row = cls.codes.get(code)
         return row.error_class if row else SHARED_CLASSES.get(code)
+
+    @classmethod
+    def identity(cls, credentials: Mapping[str, str]) -> str:
+        """What two accounts cannot share: the sender itself, not what it costs or who pays."""
+        return cls.account_keys(credentials)[0]
 
     # --- one message -------------------------------------------------------------------------------------------
 
@@ -301,6 +311,12 @@ class Provider(ABC):
             sentence = T("%(provider)s could not be reached just now. Try again in a minute.", provider=self.label)
             return Probe(False, sentence, outcome)
         return Probe(False, explain(self.name, outcome.code, outcome.error_class).reason, outcome)
+
+    def facts(self, webhook_url: str) -> AccountFacts:  # noqa: ARG002 - a default
+        """What the provider tells of the number and its account, by default whether the keys work; ``webhook_url`` is
+        where we want its news. Raises ProviderError."""
+        self.ask(self.probe_request())
+        return AccountFacts()
 
     # --- the control plane -------------------------------------------------------------------------------------
 

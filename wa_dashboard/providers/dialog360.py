@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from ..domain.account_facts import AccountFacts
 from ..domain.text import T
-from . import meta_bodies, meta_webhooks
+from . import dialog360_facts, meta_bodies, meta_webhooks
 from .base import Provider, refusal, template_status_word
 from .codes_dialog360 import PATIENCE, TEXTS
 from .codes_meta import CODES
@@ -41,12 +42,31 @@ class Dialog360(Provider):
     patience = {**META_PATIENCE, **PATIENCE}
     webhook_header = "X-WA-Webhook-Secret"
     uploads_media = True
-    credentials = (
-        Credential("api_key", T("API key"), secret=True),
-        Credential("phone_number", T("Phone number"), hint="+40722000000", phone=True),
-        Credential("webhook_secret", T("Webhook secret"), secret=True),
-        Credential("waba_id", T("WhatsApp business account ID"), required=False, pattern=r"[A-Za-z0-9_.-]{1,64}"),
+    account_field = "phone_number"
+    sets_webhook = True
+    loses_webhook = True
+    webhook_steps = (
+        T("Press “Register it for me”: 360dialog takes the address only by its API."),
+        T("A new API key in 360dialog's hub makes it forget the address. We look every hour and set it again."),
     )
+    credentials = (
+        Credential(
+            "api_key", T("API key"), secret=True,
+            where=T("hub.360dialog.com, your number, “API key”, “Generate API key”. It is shown there once."),
+        ),
+        Credential(
+            "phone_number", T("Phone number"), hint="+40722000000", phone=True,
+            where=T("The number this key belongs to, with + and the country code."),
+        ),
+        Credential(
+            "webhook_secret", T("Webhook secret"), secret=True, made_up=True,
+            where=T("A word by which we know that news are 360dialog's. Leave it empty and we make one up."),
+        ),
+        Credential(
+            "waba_id", T("WhatsApp business account ID"), required=False, pattern=r"[A-Za-z0-9_.-]{1,64}",
+            where=T("hub.360dialog.com, “WhatsApp accounts”. Without it, news of templates may arrive later."),
+        ),
+    )  # fmt: skip
 
     @classmethod
     def random_test_credentials(cls, rng: random.Random) -> dict[str, str]:
@@ -190,6 +210,12 @@ class Dialog360(Provider):
         return T("360dialog now reports to %(url)s.", url=url)
 
     # --- health
+
+    def facts(self, webhook_url: str) -> AccountFacts:
+        return dialog360_facts.read(
+            lambda path: self.ask(self.request("GET", f"{self.urls['api']}/{path}")),
+            self.webhook_header, self.keys["webhook_secret"], webhook_url,
+        )  # fmt: skip
 
     def probe_request(self) -> WireRequest:
         return self.request("GET", f"{self.urls['api']}/v1/configs/webhook")

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from ..domain.account_facts import AccountFacts
 from ..domain.text import T
-from . import meta_bodies, meta_webhooks
+from . import meta_bodies, meta_facts, meta_webhooks
 from .base import Provider, refusal, template_status_word
 from .codes_meta import CODES, PATIENCE
 from .hooks import Item, WebhookRequest
@@ -54,15 +55,46 @@ class MetaCloud(Provider):
     can_unpause = True
     uploads_media = True
     samples_by_handle = True
-    credentials = (
-        Credential("phone_number_id", T("Phone number ID"), hint="106540352242922", pattern=_ID),
-        Credential("waba_id", T("WhatsApp business account ID"), hint="102290129340398", pattern=_ID),
-        Credential("access_token", T("Permanent access token"), secret=True, hint="EAAJB…"),
-        Credential("app_secret", T("App secret"), secret=True),
-        Credential("verify_token", T("Webhook verify token"), secret=True),
-        Credential("display_phone_number", T("Phone number"), hint="+40722000000", phone=True),
-        Credential("app_id", T("App ID"), required=False, hint="1234567890", pattern=_ID),
+    account_field = "phone_number_id"
+    sets_webhook = True
+    webhook_steps = (
+        T("Open your app at developers.facebook.com, then “WhatsApp”, “Configuration”."),
+        T("Paste the address as callback URL, and the verify token you chose here."),
+        T("Subscribe to messages, message_template_status_update, account_update and phone_number_quality_update."),
     )
+    credentials = (
+        Credential(
+            "phone_number_id", T("Phone number ID"), hint="106540352242922", pattern=_ID,
+            where=T("developers.facebook.com, your app, “WhatsApp”, “API Setup”, below the number."),
+        ),
+        Credential(
+            "waba_id", T("WhatsApp business account ID"), hint="102290129340398", pattern=_ID,
+            where=T("On the same page, beside the phone number ID."),
+        ),
+        Credential(
+            "access_token", T("Permanent access token"), secret=True, hint="EAAJB…",
+            where=T("business.facebook.com, “Settings”, “System users”, “Generate token”, with the permissions "
+                    "whatsapp_business_messaging and whatsapp_business_management. The token on the page “API Setup” "
+                    "ends after a day."),
+        ),
+        Credential(
+            "app_secret", T("App secret"), secret=True,
+            where=T("developers.facebook.com, your app, “App settings”, “Basic”: press “Show”."),
+        ),
+        Credential(
+            "verify_token", T("Webhook verify token"), secret=True, made_up=True,
+            where=T("Any word you choose, the same here and at Meta. Leave it empty and we make one up: it is only "
+                    "needed when you enter the webhook at Meta by hand."),
+        ),
+        Credential(
+            "display_phone_number", T("Phone number"), hint="+40722000000", phone=True,
+            where=T("The number people see, with + and the country code."),
+        ),
+        Credential(
+            "app_id", T("App ID"), required=False, hint="1234567890", pattern=_ID,
+            where=T("developers.facebook.com, your app, at the top. Needed only for templates with a picture or file."),
+        ),
+    )  # fmt: skip
 
     def __init__(self, credentials: Mapping[str, Any], base_urls: Mapping[str, str]) -> None:
         super().__init__(credentials, base_urls)
@@ -269,6 +301,13 @@ class MetaCloud(Provider):
         return T("Meta now reports to %(url)s.", url=url)
 
     # --- health
+
+    def facts(self, webhook_url: str) -> AccountFacts:
+        keys = self.keys
+        return meta_facts.read(
+            lambda path, query: self.ask(self.request("GET", f"{self.graph}/{path}", query=query)),
+            keys["phone_number_id"], keys["waba_id"], webhook_url,
+        )  # fmt: skip
 
     def probe_request(self) -> WireRequest:
         fields = "id,display_phone_number,verified_name,quality_rating,status,throughput"

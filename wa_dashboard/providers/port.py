@@ -13,7 +13,10 @@ Scope = Literal["message", "recipient", "pair", "sender", "account", "template",
 
 @dataclass(frozen=True)
 class Credential:
-    """One thing a person must paste. The settings form and ``account-create`` are drawn from these."""
+    """One thing a person must paste. The settings form and ``account-create`` are drawn from these.
+
+    ``where`` says where the person finds it. ``made_up``: anything random will do, so the form need not ask for it.
+    """
 
     name: str
     label: T
@@ -22,6 +25,8 @@ class Credential:
     hint: str = ""
     pattern: str = r"[!-~]{1,1024}"  # anything printable without spaces: it travels in headers and paths
     phone: bool = False
+    where: T | None = None
+    made_up: bool = False
 
 
 class BadCredentials(ValueError):

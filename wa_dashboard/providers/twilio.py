@@ -12,8 +12,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from ..domain.account_facts import AccountFacts
 from ..domain.text import T
-from . import twilio_bodies, twilio_webhooks
+from . import twilio_bodies, twilio_facts, twilio_webhooks
 from .base import Provider
 from .codes_twilio import CODES, PATIENCE
 from .hooks import Item, WebhookRequest
@@ -51,16 +52,39 @@ class Twilio(Provider):
     webhook_header = "X-Twilio-Signature"
     can_look_up = True
     templates_by_webhook = False
-    credentials = (
-        Credential("account_sid", T("Account SID"), hint="AC…", pattern=f"AC{_SID}"),
-        Credential("auth_token", T("Auth token"), secret=True),
-        Credential("from", T("WhatsApp sender"), required=False, hint="+40722000000", phone=True),
-        Credential(
-            "messaging_service_sid", T("Messaging service SID"), required=False, hint="MG…", pattern=f"MG{_SID}"
-        ),
-        Credential("api_key", T("API key SID"), required=False, hint="SK…", pattern=f"SK{_SID}"),
-        Credential("api_secret", T("API key secret"), secret=True, required=False),
+    account_field = "account_sid"
+    webhook_steps = (
+        T("Open console.twilio.com, “Messaging”, “Senders”, “WhatsApp senders”, and your number."),
+        T("Paste the address under “Webhook URL for incoming messages”, with HTTP POST, and save."),
+        T("With a messaging service, paste it there instead: “Integration”, “Send a webhook”."),
+        T("Receipts need nothing: every message carries its own callback address."),
     )
+    credentials = (
+        Credential(
+            "account_sid", T("Account SID"), hint="AC…", pattern=f"AC{_SID}",
+            where=T("console.twilio.com, on the first page, under “Account info”."),
+        ),
+        Credential(
+            "auth_token", T("Auth token"), secret=True,
+            where=T("On the same page; press “Show”. Twilio signs its news with it: needed beside an API key too."),
+        ),
+        Credential(
+            "from", T("WhatsApp sender"), required=False, hint="+40722000000", phone=True,
+            where=T("“Messaging”, “Senders”, “WhatsApp senders”. Needed unless you use a messaging service."),
+        ),
+        Credential(
+            "messaging_service_sid", T("Messaging service SID"), required=False, hint="MG…", pattern=f"MG{_SID}",
+            where=T("“Messaging”, “Services”. Only when Twilio is to choose the number."),
+        ),
+        Credential(
+            "api_key", T("API key SID"), required=False, hint="SK…", pattern=f"SK{_SID}",
+            where=T("“Account”, “API keys & tokens”. Only when you do not send with the auth token; both or neither."),
+        ),
+        Credential(
+            "api_secret", T("API key secret"), secret=True, required=False,
+            where=T("Shown by Twilio once, when the key is made."),
+        ),
+    )  # fmt: skip
     one_of = (("from", "messaging_service_sid"),)
     together = (("api_key", "api_secret"),)
 
@@ -79,6 +103,12 @@ class Twilio(Provider):
     @classmethod
     def account_keys(cls, credentials: Mapping[str, str]) -> list[str]:
         return [f"sid:{credentials['account_sid']}"]
+
+    @classmethod
+    def identity(cls, credentials: Mapping[str, str]) -> str:
+        """One account may have many senders: each is one of its own."""
+        sender = credentials.get("from") or credentials.get("messaging_service_sid") or ""
+        return f"{credentials['account_sid']}:{sender}"
 
     def auth_headers(self) -> dict[str, str]:
         user, password = self.keys.get("api_key"), self.keys.get("api_secret")
@@ -257,6 +287,10 @@ class Twilio(Provider):
         )
 
     # --- health
+
+    def facts(self, webhook_url: str) -> AccountFacts:  # noqa: ARG002 - Twilio tells of none
+        api = f"{self.urls['api']}/2010-04-01/Accounts"
+        return twilio_facts.read(lambda path: self.ask(self.request("GET", f"{api}/{path}")), self.keys["account_sid"])
 
     def probe_request(self) -> WireRequest:
         # API keys of the standard kind may not read the account itself, but they may list messages.

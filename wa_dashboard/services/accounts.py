@@ -76,18 +76,24 @@ def create_account(
     priority: int = 100,
     label: str | None = None,
     actor: str = "command",
+    getting_ready: bool = False,
+    once: bool = False,
 ) -> ProviderAccount:
     """Add an account; a test account is introduced to the simulator after the commit.
 
-    Raises Invalid naming the wrong credential keys, Forbidden for a live account of a tenant in test mode.
+    ``getting_ready``: also a live account of a tenant in test mode, which is to go live with it; until then no key
+    reaches it. ``once``: not a sender that is connected already.
+
+    Raises Invalid naming the wrong credential keys or the sender that is there already (``already_connected``),
+    Forbidden for a live account of a tenant in test mode.
     """
     if provider not in all_providers():
         detail = T("Unknown provider %(name)s. Choose from: %(all)s.", name=provider, all=", ".join(all_providers()))
         raise invalid("/provider", "provider_unknown", detail)
-    if live and not tenant.live:
+    if live and not (tenant.live or getting_ready):
         raise Forbidden(T("This organisation is in test mode: it cannot have live accounts."), "tenant_in_test_mode")
     kind = provider_named(provider)
-    clean = _checked(kind, credentials)
+    clean = checked(kind, credentials)
     account = ProviderAccount(
         id=new_id("acc"),
         tenant_id=tenant.id,
@@ -101,6 +107,8 @@ def create_account(
     )
     account.credentials = clean
     with tenant_scope(tenant.id), transaction():
+        if once:
+            _refuse_twin(tenant, account, kind)
         db.session.add(account)
         db.session.flush()
         for ref in kind.account_keys(clean):
@@ -110,6 +118,24 @@ def create_account(
         if not live:
             on_commit(lambda: introduce(account))
     return account
+
+
+def _refuse_twin(tenant: Tenant, new: ProviderAccount, kind: type[Provider]) -> None:
+    """One sender connected twice would be two limits and two stories for one number. One adding at a time."""
+    db.session.execute(select(Tenant.id).where(Tenant.id == tenant.id).with_for_update())
+    same_mode = (ProviderAccount.tenant_id == tenant.id, ProviderAccount.live == new.live)
+    for other in db.session.scalars(select(ProviderAccount).where(*same_mode)):
+        number = next((each.name for each in kind.credentials if each.phone), kind.account_field)
+        if other.provider == new.provider and kind.identity(other.credentials) == kind.identity(new.credentials):
+            detail = T("It is connected here already, as %(label)s. Replace its keys there.", label=other.label)
+            raise invalid(f"/credentials/{kind.account_field}", "already_connected", detail)
+        if new.sender and other.sender == new.sender and other.status != "disabled":
+            detail = T(
+                "This number is connected here already, as %(label)s. A number works at one provider at a time: switch "
+                "that sender off first.",
+                label=other.label,
+            )
+            raise invalid(f"/credentials/{number}", "already_connected", detail)
 
 
 def create_test_account(tenant: Tenant, provider: str | None = None) -> ProviderAccount:
@@ -176,7 +202,7 @@ def replace_credentials(actor: str, account_id: str, credentials: Mapping[str, o
         if account is None:
             raise NotFound(T("There is no such account."))
         kind = provider_named(account.provider)
-        clean = _checked(kind, {**account.credentials, **{key: value for key, value in credentials.items() if value}})
+        clean = checked(kind, {**account.credentials, **{key: value for key, value in credentials.items() if value}})
         if kind.account_keys(clean)[0] != kind.account_keys(account.credentials)[0]:
             detail = T("These belong to another number. Add it as a sender of its own.")
             raise Invalid(detail, "credentials_invalid")
@@ -203,7 +229,8 @@ def _write_refs(account: ProviderAccount, kind: type[Provider], clean: Mapping[s
         db.session.add(row)
 
 
-def _checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:
+def checked(kind: type[Provider], credentials: Mapping[str, object]) -> dict[str, str]:
+    """The access data, trimmed. Raises Invalid naming every wrong key."""
     try:
         return kind.validate_credentials(credentials)
     except BadCredentials as problem:

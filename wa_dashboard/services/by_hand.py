@@ -29,20 +29,26 @@ class _Person(Caller):
         return f"user:{self.user_id}"
 
 
-def send_test(me: SignedIn, phone: Phone, first_name: str, token: str, language: str) -> Message:
+def send_test(
+    me: SignedIn, phone: Phone, first_name: str, token: str, language: str, *, live: bool | None = None
+) -> Message:
     """Confirm an invented order to ``phone`` for real, with the template's own sample values.
+
+    ``live``: through the live senders, also of an organisation in test mode that gets ready to go live; None: as its
+    mode is.
 
     ``token``: the form's; the same one is one message however often it comes. A person of whom nothing is known
     is noted as having agreed to it (source ``staff``); an opt-out stays one, and the message is then ``skipped``.
     Raises Invalid when no template or account can be used.
     """
     tenant = me.tenant
-    caller = _Person(tenant, "", tenant.live, frozenset({"send:confirm"}), user_id=me.user.id)
+    live = tenant.live if live is None else live
+    caller = _Person(tenant, "", live, frozenset({"send:confirm"}), user_id=me.user.id)
     with transaction():
         contact = contacts.find_contact(tenant, phone.e164)
         if contact is None or consent_log.state_of(contact.id)[Purpose.TRANSACTIONAL] == UNKNOWN:
             _note_agreement(me, phone, token)
-        choice = _template(tenant, language)
+        choice = _template(tenant, language, live)
         order = OrderConfirmation(
             order_id=f"TEST-{hashlib.sha256(token.encode()).hexdigest()[:8].upper()}",
             phone=phone,
@@ -68,12 +74,12 @@ def _note_agreement(me: SignedIn, phone: Phone, token: str) -> None:
     consent_log.record(me.tenant, request, me.actor)
 
 
-def _template(tenant: Tenant, language: str) -> templates.Choice:
-    ids = [account.id for account in accounts.accounts_of(tenant, tenant.live)]
+def _template(tenant: Tenant, language: str, live: bool) -> templates.Choice:
+    ids = [account.id for account in accounts.accounts_of(tenant, live)]
     if not ids:
         raise Invalid(T("No WhatsApp sender is connected."), "no_account")
     wanted = list(dict.fromkeys([language, tenant.locale]))
-    return templates.choose(tenant, MessageType.ORDER_CONFIRM, tenant.live, ids, name=None, languages=wanted)
+    return templates.choose(tenant, MessageType.ORDER_CONFIRM, live, ids, name=None, languages=wanted)
 
 
 def send_again(

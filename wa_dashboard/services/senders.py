@@ -7,6 +7,7 @@ also for messages that wait already.
 import random
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import func, select, update
 
@@ -16,7 +17,7 @@ from ..domain.text import T
 from ..errors import Finding, Invalid
 from ..models import Outbox, ProviderAccount, Tenant
 from ..providers.base import provider_named
-from . import account_story, accounts, audit
+from . import account_facts, account_story, accounts, audit
 from . import waiting as waiting_rows
 
 # The most that can be meant; more is a slip of the finger.
@@ -27,13 +28,37 @@ _STEP = 10
 def add(tenant: Tenant, actor: str, provider: str, given: Mapping[str, str], *, live: bool) -> ProviderAccount:
     """A new sender, last in the order. A test sender needs no keys: without any it gets made-up ones.
 
-    Raises Invalid naming the wrong keys, Forbidden for a live one of a tenant in test mode.
+    Also a live one while the organisation is in test mode, to go live with. Raises Invalid naming the wrong keys, or
+    the sender that is connected already.
     """
+    kept = _completed(provider, given, live=live)
+    last = max((each.priority for each in _in_order(tenant, live)), default=0)
+    return accounts.create_account(
+        tenant, provider, kept, live=live, priority=last + _STEP, actor=actor, getting_ready=True, once=True
+    )
+
+
+def check(provider: str, given: Mapping[str, str], *, live: bool) -> None:
+    """Could these be the keys of a new sender? Raises Invalid naming the wrong ones."""
+    accounts.checked(provider_named(provider), _completed(provider, given, live=live))
+
+
+def _completed(provider: str, given: Mapping[str, str], *, live: bool) -> dict[str, str]:
+    """What was typed, and what may be made up."""
+    kind = provider_named(provider)
     kept = {name: value for name, value in given.items() if value.strip()}
     if not live and not kept:
-        kept = provider_named(provider).random_test_credentials(random.Random(secrets.randbits(64)))
-    last = max((each.priority for each in _in_order(tenant, live)), default=0)
-    return accounts.create_account(tenant, provider, kept, live=live, priority=last + _STEP, actor=actor)
+        kept = kind.random_test_credentials(random.Random(secrets.randbits(64)))
+    kept |= {
+        each.name: secrets.token_urlsafe(24) for each in kind.credentials if each.made_up and each.name not in kept
+    }
+    return kept
+
+
+def keys_changed_at(account: ProviderAccount) -> datetime:
+    """When somebody last put in keys, at the latest when the sender was added."""
+    found = account_story.newest(account.id, ("credentials_replaced",), limit=1)
+    return found[0].at if found else account.created_at
 
 
 def endings(account: ProviderAccount) -> dict[str, str]:
@@ -155,7 +180,10 @@ def set_sender_limits(actor: str, account_id: str, *, rate_per_second: int, tier
     if before == after:
         return
     with transaction():
-        db.session.execute(update(ProviderAccount).where(ProviderAccount.id == account.id).values(**after))
+        locked = select(ProviderAccount).where(ProviderAccount.id == account.id).with_for_update(key_share=True)
+        row = db.session.scalars(locked, execution_options={"populate_existing": True}).one()
+        facts = account_facts.with_limits(row, after)
+        db.session.execute(update(ProviderAccount).where(ProviderAccount.id == account.id).values(**after, facts=facts))
         audit.record(account.tenant_id, actor, "account.limits", account.id, before=before, after=after)
         _look_at_once([account.id])
 

@@ -189,7 +189,8 @@ _callers: Remembered[tuple[Caller, datetime | None]] = Remembered("callers", KEY
 
 
 def authenticate(key_text: str) -> Caller:
-    """The caller behind an API key. Raises Unauthenticated, as slowly for an unknown id as for a wrong secret.
+    """The caller behind an API key. Raises Unauthenticated, as slowly for an unknown id as for a wrong secret, and
+    Forbidden for a live key in test mode.
 
     Remembered for `KEYS_REMEMBERED_S` under the key's hash; ``tenant`` is a copy, to be read only.
     """
@@ -210,6 +211,8 @@ def _caller_of(key_text: str) -> tuple[Caller, datetime | None]:
             raise _ended()
         _refuse_ended(key.expires_at)
         tenant = copy_of(find_tenant(key.tenant_id))
+        if key.live and not tenant.live:
+            raise Forbidden(T("In test mode live keys reach nobody. Use a test key."), "tenant_in_test_mode")
         now = clock.now()
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
             _note_use(key.id)

@@ -57,6 +57,7 @@ class TwilioDoor:
             web.post(one, plain(self.redact)),
             web.delete(one, plain(self.delete)),
             web.get(base + ".json", plain(self.account)),
+            web.get(base + "/Balance.json", plain(self.balance)),
             web.route("*", "/twilio/{rest:.*}", plain(self.unknown)),
         ]
 
@@ -191,6 +192,10 @@ class TwilioDoor:
         answer = {"sid": account.key, "friendly_name": "Simulated account", "status": "active", "type": "Full",
                   "owner_account_sid": account.key}  # fmt: skip
         return Reply(200, answer)
+
+    def balance(self, request: web.Request, body: bytes) -> Reply:
+        """`GET Accounts/{AC}/Balance.json`."""
+        return Reply(200, {"account_sid": self._account(request).key, "balance": "100.00", "currency": "USD"})
 
     def unknown(self, request: web.Request, body: bytes) -> Reply:
         """Any other path or method."""

@@ -22,8 +22,8 @@ from .shell import links, shell
 from .tries import install_tries
 
 VIEWS = (
-    "auth", "connect", "language", "messages", "overview", "problems", "send_test", "senders", "settings",
-    "template_editor", "template_packs", "templates", "test_phone",
+    "auth", "connect", "going_live", "language", "messages", "overview", "problems", "send_test", "sender_keys",
+    "sender_page", "senders", "settings", "template_editor", "template_packs", "templates", "test_phone",
 )  # fmt: skip
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 

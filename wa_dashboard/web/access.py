@@ -87,6 +87,12 @@ def may(what: str) -> bool:
     return found is not None and what in ROLES.get(found.role, frozenset())
 
 
+@web.app_template_global()
+def may_go_live() -> bool:
+    """Whether the band of test mode shows the way out: to the owner, and not on that page itself."""
+    return may("keys") and request.endpoint not in ("web.going_live", "web.go_live")
+
+
 def say_next(text: str, tone: str = "good") -> None:
     """Show a sentence on the next page. ``tone``: good, info, warn or bad."""
     flash(translate(text), tone)

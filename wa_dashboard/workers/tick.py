@@ -10,6 +10,7 @@ from ..db import all_tenants, clock_of_database, end_read, give_up_read, is_unav
 from ..domain.pace import Pace
 from ..models import Heartbeat
 from ..services import (
+    account_facts,
     aftermath,
     code_ends,
     engine,
@@ -90,6 +91,7 @@ def _send_here(stopping: Callable[[], object]) -> None:
 _CHORES: list[tuple[str, Callable[[], object]]] = [
     ("introduce", introductions.reintroduce),
     ("probe", probing.probe_due),
+    ("facts", account_facts.refresh_due),
     ("receipt_streams", receipt_stream.watch),
     ("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"])),
     ("submit", templates.submit_due),
