@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import account_news
 from .failures import explain
 from .story import as_is
 from .text import T
@@ -87,5 +88,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "credentials_replaced": _plain(T("Somebody of your team put in new access data")),
     "switched_on": _plain(T("Switched on by somebody of your team")),
     "switched_off": _plain(T("Switched off by somebody of your team")),
+    "news": account_news.sentence,
+    "unknown_news": account_news.unknown_sentence,
     "tested": _plain(T("Tested by somebody of your team: it does not work yet")),
 }

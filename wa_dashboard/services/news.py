@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, logs
@@ -27,7 +27,7 @@ from ..providers.base import (
     UnknownItem,
 )
 from ..providers.verdict import outcome_of
-from . import audit, breakers, consent, lifecycle, template_review
+from . import account_news, breakers, consent, lifecycle, template_review
 
 log = logs.get(__name__)
 
@@ -251,64 +251,17 @@ def _taken_from(row: WebhookItem) -> StatusItem:
 def _unknown(account: ProviderAccount, item: Item) -> Verdict:
     reason = item.reason if isinstance(item, UnknownItem) else f"{type(item).__name__} is new to us"
     log.info("webhook_item_unknown", account_id=account.id, reason=reason[:200])
+    account_news.keep_unknown(account, item, key_of(item))
     damaged = isinstance(item, UnknownItem) and item.malformed
     return Verdict("unknown", why=logs.mask_text(reason)[:500].replace("\0", ""), quarantine=damaged)
 
 
 def _about_account(account: ProviderAccount, item: AccountItem) -> Verdict:
-    """The provider stopped the account, or lets it send again; the newest word counts, in whatever order they come."""
+    """The provider stopped the account, or lets it send again, or tells of its limits; the newest word counts."""
     said = {"event": item.event[:100], "effect": item.effect, "detail": logs.mask_text(item.detail)[:500]}
-    if item.effect == "info":
-        return Verdict("applied", detail=said)
-    if _is_outdated(account, item):
+    if account_news.take_in(account, item, key_of(item)) == "outdated":
         return Verdict("ignored", why="newer news is here already", detail=said)
-    reason = f"{item.fault.error_class}:{item.fault.code}" if item.fault else f"provider:{item.event}"
-    changed = _hold(account, reason[:64]) if item.effect == "stop" else _release(account)
-    if changed:
-        action = "account.held" if item.effect == "stop" else "account.released"
-        audit.record(account.tenant_id, f"provider:{account.provider}", action, account.id, event=said["event"])
-        log.warning(action.replace(".", "_"), account_id=account.id, provider_event=said["event"])
     return Verdict("applied", detail=said)
-
-
-def _is_outdated(account: ProviderAccount, item: AccountItem) -> bool:
-    newer = db.session.scalars(
-        select(WebhookItem.detail).where(
-            WebhookItem.account_id == account.id,
-            WebhookItem.kind == "account",
-            WebhookItem.state == "applied",
-            WebhookItem.at > item.at,
-        )
-    )
-    return any(detail.get("effect") in ("stop", "resume") for detail in newer)
-
-
-def _hold(account: ProviderAccount, reason: str) -> bool:
-    return _switch(account, "active", status="held", hold_reason=reason)
-
-
-def _release(account: ProviderAccount) -> bool:
-    """Only what the provider had stopped: what a person has put on hold waits for that person."""
-    kept = account.hold_reason or ""
-    if not kept.startswith(("provider:", "account_stop:")):
-        return False
-    released = breakers.recover(account, by="provider")
-    if released:
-        db.session.refresh(account)
-    return released
-
-
-def _switch(account: ProviderAccount, present: str, **values: Any) -> bool:
-    changed = db.session.scalar(
-        update(ProviderAccount)
-        .where(ProviderAccount.id == account.id, ProviderAccount.status == present)
-        .values(**values)
-        .returning(ProviderAccount.id),
-        execution_options={"synchronize_session": False},
-    )
-    if changed:
-        db.session.refresh(account)
-    return changed is not None
 
 
 _VERBS: dict[type[Item], Callable[[ProviderAccount, Any], Verdict]] = {

@@ -19,6 +19,8 @@ _ICONS: dict[str, tuple[str, str]] = {
     "switched_on": ("check", "good"),
     "switched_off": ("pause", "off"),
     "tested": ("x-circle", "bad"),
+    "news": ("info", "info"),
+    "unknown_news": ("info", "wait"),
 }
 
 
