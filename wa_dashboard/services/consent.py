@@ -252,6 +252,8 @@ def prefer(account: ProviderAccount, item: PreferenceItem) -> dict[str, Any]:
     with transaction():
         chains.lock(tenant.id, chains.CONSENT)
         people = _switched_by(tenant, item)
+        if people and item.phone and item.user_id:
+            contacts.keep_user_ids([(people[0].id, item.user_id)])
         changed = False
         for person in people:
             if stop or restored_by_start(Purpose.MARKETING, _said(history(person.id), Purpose.MARKETING), _META):

@@ -19,7 +19,7 @@ from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, best_of
 from ..models import Attempt, Message, MessageEvent, Outbox
 from ..providers.base import Fault, StatusItem
-from . import problems
+from . import contacts, problems
 
 _RECEIPT_COLUMN = {status: f"{status}_at" for status in RANK_OF_RECEIPT}
 _LINE = ("id", "message_id", "kind", "at", "attempt_no", "detail")
@@ -53,6 +53,7 @@ class MessageNow:
     """Of a message what receipts may change, and what that depends on."""
 
     id: str
+    contact_id: str
     market: str
     rank: int
     status: str
@@ -198,12 +199,14 @@ def merge(
     """
     now = clock.now()
     was = {message.id: message.status for message in found.messages.values()}
-    lines, shown = [], set()
+    lines, shown, people = [], set(), dict[str, str]()
     for index in chosen:
         attempt, item = found.attempts[index], receipts[index].item
         if attempt is None:
             continue
         message = found.messages[attempt.message_id]
+        if item.recipient_user_id:
+            people[message.contact_id] = item.recipient_user_id
         _merge_attempt(attempt, item, heard, found.taken)
         if _note_time(message, item):
             lines.append(_line(attempt, item))
@@ -216,6 +219,7 @@ def merge(
     _update(Message, ("id",), found.messages.values(), found)
     insert_table(MessageEvent, _LINE, lines, tenant_id=tenant_id, recorded_at=now)
     delete_by_key(Outbox, "message_id", sorted(shown & found.waiting))
+    contacts.keep_user_ids(people.items())
     problems.follow(tenant_id, was, {message_id: found.messages[message_id].status for message_id in shown})
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from .. import clock, logs
 from ..bulk import rows_by_key
 from ..db import db, insert_rows
+from ..domain.failures import VALUES_DO_NOT_FIT
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
 from ..providers.base import (
@@ -27,7 +28,7 @@ from ..providers.base import (
     UnknownItem,
 )
 from ..providers.verdict import outcome_of
-from . import account_news, breakers, consent, lifecycle, template_review
+from . import account_news, breakers, consent, lifecycle, opt_outs, template_holds, template_review
 
 log = logs.get(__name__)
 
@@ -209,19 +210,45 @@ def apply_parked(account: ProviderAccount, row: WebhookItem) -> Verdict:
 
 
 def _merged(account: ProviderAccount, item: StatusItem) -> str | None:
+    if tells_of_opt_out(item):
+        opt_outs.lock(account)
     message_id = lifecycle.apply_receipt(account, item)
     if tells_of_account(item):
         breakers.heard(account, item)
         if message_id is not None:
             lifecycle.wait_for_account(message_id)
+    elif message_id is not None and tells_of_template(item):
+        template_holds.refused(account, message_id)
+    elif message_id is not None and tells_of_opt_out(item):
+        opt_outs.record(account, [message_id], item.at)
     return message_id
+
+
+def needs_care(item: Item) -> bool:
+    """Whether this receipt says something beyond its own message, so that it is read by itself."""
+    return tells_of_account(item) or tells_of_template(item) or tells_of_opt_out(item)
 
 
 def tells_of_account(item: Item) -> bool:
     """Whether this receipt says that the account itself is refused, as a missing payment is told after each message."""
-    if not isinstance(item, StatusItem) or item.status != "failed" or item.error is None:
-        return False
-    return outcome_of(item.error).holds is not None
+    fault = _fault_of(item)
+    return fault is not None and outcome_of(fault).holds is not None
+
+
+def tells_of_template(item: Item) -> bool:
+    """Whether this receipt says that the template may not be sent now, which Twilio tells after it took the message."""
+    fault = _fault_of(item)
+    return fault is not None and fault.error_class == "template" and fault.code not in VALUES_DO_NOT_FIT
+
+
+def tells_of_opt_out(item: Item) -> bool:
+    """Whether this receipt says that the person wants no promotions of ours (131050)."""
+    fault = _fault_of(item)
+    return fault is not None and fault.error_class == opt_outs.CLASS
+
+
+def _fault_of(item: Item) -> Fault | None:
+    return item.error if isinstance(item, StatusItem) and item.status == "failed" else None
 
 
 def keep(item: StatusItem) -> dict[str, Any]:

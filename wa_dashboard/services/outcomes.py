@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from .. import clock, logs, queues
 from ..db import db, db_now, transaction
+from ..domain.failures import VALUES_DO_NOT_FIT
 from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
@@ -22,8 +23,6 @@ __all__ = ["account_seen", "doubt", "hold_account", "hold_message", "release_tem
 
 log = logs.get(__name__)
 
-# A message with one of these goes wrong however often it is sent: its own values do not fit the template.
-_CONTENT_CODES = {"132000", "132005", "132008", "132012", "132018", "21656", "63021", "63028", "63005"}
 _FINAL_CLASSES = {"recipient", "recipient_optout", "request", "window", "inbound_only", "admin"}
 _HELD_RETRY_S = 60.0
 _TEMPLATE_RETRY_S = 300.0
@@ -96,7 +95,7 @@ def _settle_one(
 
 def _is_final(outcome: Outcome, message: Message) -> bool:
     """A no that no later try can change. A limit on promotions is one only where a day's wait is too long."""
-    if outcome.kind != "rejected" or outcome.code in _CONTENT_CODES:
+    if outcome.kind != "rejected" or outcome.code in VALUES_DO_NOT_FIT:
         return False
     deferred = outcome.error_class == "recipient_defer"
     return outcome.error_class in _FINAL_CLASSES or (deferred and not _may_defer(message))
@@ -250,7 +249,7 @@ def _touch(row: Outbox, seconds: float, *, since: bool = False) -> None:
 
 
 def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
-    if outcome.code in _CONTENT_CODES:
+    if outcome.code in VALUES_DO_NOT_FIT:
         _bury(message, outcome)
     elif outcome.error_class == "template":
         if message.template_id:

@@ -16,7 +16,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, Outbox, ProviderAccount, WebhookItem
 from ..providers.base import Outcome
-from . import breakers, lifecycle, outcomes, parked
+from . import breakers, lifecycle, opt_outs, outcomes, parked
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -28,7 +28,10 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
         return
     accepted = [(begun, outcome) for begun, outcome in results if outcome.kind == "accepted"]
     others = [(begun, outcome) for begun, outcome in results if outcome.kind != "accepted"]
+    stopped = [begun.message_id for begun, outcome in others if outcome.error_class == opt_outs.CLASS]
     with transaction():
+        if stopped:  # consent's locks come before those of messages
+            opt_outs.record(account, stopped, clock.now())
         _lock([begun.message_id for begun, _ in results])
         others += _accept_all(account, accepted)
         if others:

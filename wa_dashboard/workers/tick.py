@@ -1,5 +1,6 @@
 """The sweeps: all that must happen even if every wake-up is lost. Any number may run, and die, at once."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from ..services import (
     receipts,
     recovery,
     reminders,
+    template_review,
     templates,
 )
 
@@ -42,6 +44,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
     pace: Pace = current_app.extensions["wa_pace"]
     sweeps: list[tuple[str, Callable[[], object]]] = [
         *([("epoch", epoch.check_in)] if _every("epoch", _EPOCH_EVERY_S) else []),
+        *([("templates_anew", template_review.look_at_all)] if _every("templates_anew", math.inf) else []),
         ("left_behind", lambda: aftermath.clear_up(pace)),
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
