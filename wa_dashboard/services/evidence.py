@@ -19,7 +19,7 @@ from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, Rank, best_of
 from ..models import Attempt, Message, MessageEvent, Outbox
 from ..providers.base import Fault, StatusItem
-from . import contacts, problems
+from . import contacts, problems, questions
 
 _RECEIPT_COLUMN = {status: f"{status}_at" for status in RANK_OF_RECEIPT}
 _LINE = ("id", "message_id", "kind", "at", "attempt_no", "detail")
@@ -43,6 +43,7 @@ class AttemptNow:
     rank: int
     external_id: str | None
     receipt_seen: bool
+    ask_at: datetime | None
     error_class: str | None
     error_code: str | None
     error_detail: str | None
@@ -229,6 +230,8 @@ def _merge_attempt(attempt: AttemptNow, item: StatusItem, heard: bool, taken: se
         attempt.external_id = item.external_id
         taken.add((attempt.account_id, item.external_id))  # a second claim is kept in the story, not in the key
     rank = RANK_OF_RECEIPT[item.status]
+    if attempt.rank < Rank.ACCEPTED and attempt.ask_at is None:
+        attempt.ask_at = questions.first_question_of(attempt.provider)
     attempt.rank = max(attempt.rank, int(rank))
     if rank is Rank.FAILED and item.error is not None:
         attempt.error_class = item.error.error_class

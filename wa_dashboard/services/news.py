@@ -195,7 +195,7 @@ def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdi
 
 
 def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
-    message_id = _merged(account, item)
+    message_id = merge(account, item)
     if message_id is None:
         return Verdict("parked", detail=keep(item))
     return Verdict("applied", message_id, detail={"status": item.status})
@@ -203,16 +203,18 @@ def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
 
 def apply_parked(account: ProviderAccount, row: WebhookItem) -> Verdict:
     """Try a parked receipt again: applied, or still parked. Same scope and transaction as `apply`."""
-    message_id = _merged(account, _taken_from(row))
+    message_id = merge(account, _taken_from(row))
     if message_id is None:
         return Verdict("parked", detail=row.detail)
     return Verdict("applied", message_id, detail={"status": row.detail["status"], "was": "parked"})
 
 
-def _merged(account: ProviderAccount, item: StatusItem) -> str | None:
+def merge(account: ProviderAccount, item: StatusItem, *, heard: bool = True) -> str | None:
+    """Let a receipt take effect on its message, and on whatever else it says something of; returns the message's id,
+    None when it is not known here. Not ``heard``: we asked for it. Same scope and transaction as `apply`."""
     if tells_of_opt_out(item):
         opt_outs.lock(account)
-    message_id = lifecycle.apply_receipt(account, item)
+    message_id = lifecycle.apply_receipt(account, item, heard=heard)
     if tells_of_account(item):
         breakers.heard(account, item)
         if message_id is not None:

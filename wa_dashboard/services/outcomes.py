@@ -12,7 +12,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import breakers, lifecycle, parked, templates
+from . import breakers, lifecycle, parked, questions, templates
 from .standby import Routes
 from .waiting import delay_contact, release_template
 
@@ -156,6 +156,7 @@ def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome:
     if outcome.external_id and not lifecycle.is_taken(attempt, outcome.external_id):
         attempt.external_id = attempt.external_id or outcome.external_id
     attempt.rank = max(attempt.rank, Rank.ACCEPTED)
+    attempt.ask_at = attempt.ask_at or questions.first_question(account)
     message.external_id = message.external_id or outcome.external_id
     message.accepted_at = message.accepted_at or now
     message.updated_at = now

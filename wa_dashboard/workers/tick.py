@@ -18,6 +18,7 @@ from ..services import (
     idempotency,
     introductions,
     lookup,
+    price_reports,
     probing,
     receipt_stream,
     receipts,
@@ -88,6 +89,7 @@ _CHORES: list[tuple[str, Callable[[], object]]] = [
     ("probe", probing.probe_due),
     ("receipt_streams", receipt_stream.watch),
     ("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"])),
+    ("price_reports", price_reports.ask_due),
     ("submit", templates.submit_due),
     ("poll", templates.poll_due),
 ]
