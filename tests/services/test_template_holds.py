@@ -331,3 +331,19 @@ def test_a_preference_with_both_names_ties_them_together(client, tenant, far):
         person = db.session.scalars(select(Contact)).one()
     assert (person.id, person.provider_user_id) == (message_of(message_id).contact_id, "RO.77")
     assert marketing_of(tenant) == {person.id: "opted_in"}
+
+
+def test_a_new_user_id_is_learnt_from_whatsapps_own_message(client, tenant, other_tenant, far):
+    (message_id,) = queue(tenant, factories.make_template(tenant))
+    queue(other_tenant, factories.make_template(other_tenant))
+    system = {"type": "user_changed_user_id", "wa_id": "40722000000", "user_id": "RO.99", "body": "…"}
+    said = {"from": "40722000000", "id": "wamid.S", "timestamp": str(int(clock.now().timestamp())), "type": "system"}
+    speaker = Speaker(tenant.account)
+    speaker.json(speaker.envelope(messages=[said | {"system": system}])).to(client)
+    while receipts.process():
+        pass
+
+    with all_tenants("test"):
+        known = dict(db.session.execute(select(Contact.id, Contact.provider_user_id)).all())
+    assert known.pop(message_of(message_id).contact_id) == "RO.99"
+    assert set(known.values()) == {None}
