@@ -96,6 +96,18 @@ def test_news_of_the_business_account_concerns_all_its_numbers_and_nobody_elses(
     assert len(news_of(tenant, sister)) == 2
 
 
+def test_somebody_else_who_claims_the_same_account_hears_nothing_of_it(client, other_tenant, tenant, speaker):
+    keys = dict(tenant.account.credentials)
+    claimed = accounts.create_account(other_tenant.tenant, "meta_cloud", keys)
+
+    say(client, speaker, "business_capability_update", max_daily_conversations_per_business=250)
+    say(client, speaker, "account_update", 1, event="DISABLED_UPDATE", ban_info={"waba_ban_state": "DISABLE"})
+
+    assert (account_of(tenant.account).tier_limit, account_of(tenant.account).status) == (250, "held")
+    assert (account_of(claimed).tier_limit, account_of(claimed).status) == (0, "active")
+    assert news_of(other_tenant, claimed) == []
+
+
 def test_what_is_repeated_or_read_again_is_told_once(client, tenant, speaker):
     for _ in range(2):
         with clock.at(clock.now().replace(microsecond=0)):

@@ -250,11 +250,11 @@ def _touch(row: Outbox, seconds: float, *, since: bool = False) -> None:
 
 
 def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
+    if outcome.error_class == "template" and message.template_id:
+        templates.look_again(message.template_id, account.id)
     if outcome.code in VALUES_DO_NOT_FIT:
         _bury(message, outcome)
     elif outcome.error_class == "template":
-        if message.template_id:
-            templates.look_again(message.template_id, account.id)
         delay = max(_TEMPLATE_RETRY_S, pace.retry_delay(1))
         retry(row, message, outcome, delay, burn=False, reason="template_unavailable")
     elif outcome.error_class == "recipient_defer" and message.type == MessageType.PROMO:
