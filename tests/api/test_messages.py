@@ -78,6 +78,8 @@ def test_newest_first_with_every_member(client: FlaskClient, tenant: ReadyTenant
             "currency": "EUR",
             "category": "utility",
             "billable": None,
+            "reported": None,
+            "reported_currency": None,
         },
         "timeline": {
             "created": "2026-11-20T12:02:00Z",

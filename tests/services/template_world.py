@@ -37,12 +37,14 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
 
 @dataclass
 class Wire:
-    """Stands between us and the simulator. ``lose_answers``/``lose_requests``: how many POSTs to spoil."""
+    """Stands between us and the simulator. ``lose_answers``/``lose_requests``: how many POSTs to spoil; ``rewrite``:
+    what to replace in every answer by what."""
 
     to: int = 0
     port: int = 0
     lose_answers: int = 0
     lose_requests: int = 0
+    rewrite: tuple[bytes, bytes] = (b"", b"")
     seen: list[str] = field(default_factory=list)
 
     def handler(self) -> type[http.server.BaseHTTPRequestHandler]:
@@ -62,6 +64,7 @@ class Wire:
                 far.request(self.command, self.path, body or None, dict(self.headers))
                 answer = far.getresponse()
                 data = answer.read()
+                data = data.replace(*wire.rewrite) if wire.rewrite[0] else data
                 far.close()
                 if post and wire.lose_answers:
                     wire.lose_answers -= 1

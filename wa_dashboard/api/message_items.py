@@ -40,6 +40,8 @@ def item_of(found: Found) -> dict[str, Any]:
             "currency": message.currency,
             "category": message.category,
             "billable": message.billable,
+            "reported": amount(message.reported_micros),
+            "reported_currency": message.reported_currency,
         },
         "timeline": {
             "created": instant(message.created_at),

@@ -20,7 +20,7 @@ COLUMNS = (
     "id", "type", "status", "status_at", "to", "market", "template", "language", "version", "order_id", "event_ref",
     "provider", "account", "external_id", "attempts", "possible_duplicate", "estimate", "charged", "currency",
     "category", "billable", "created", "accepted", "sent", "delivered", "read", "failed", "error_code", "error_class",
-    "reason",
+    "reason", "reported", "reported_currency",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def _row(found: Found, caller: Caller) -> tuple[object, ...]:
         amount(message.estimate_micros), amount(message.charged_micros), message.currency, message.category,
         message.billable, instant(message.created_at), instant(message.accepted_at), instant(message.sent_at),
         instant(message.delivered_at), instant(message.read_at), instant(message.failed_at), message.error_code,
-        message.error_class, message.reason,
+        message.error_class, message.reason, amount(message.reported_micros), message.reported_currency,
     )  # fmt: skip
 
 

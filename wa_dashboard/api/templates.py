@@ -239,6 +239,9 @@ def _approval(row: TemplateApproval, account: ProviderAccount) -> dict[str, Any]
         "category": row.category,
         "rejected_reason": row.rejected_reason,
         "quality": row.quality,
+        "previous_category": row.previous_category,
+        "announced_category": row.announced_category,
+        "announced_at": _instant(row.announced_at) if row.announced_at else None,
     }
 
 

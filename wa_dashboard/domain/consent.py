@@ -130,6 +130,11 @@ def skip_sentence(reason: str, detail: Mapping[str, str], zone: str = "UTC") -> 
     """``opted out on 3 Nov 2026 by WhatsApp reply STOP``: a refusal in words, the day as in the IANA ``zone``."""
     if reason == "not_opted_in":
         return _NOT_OPTED_IN[Purpose(detail["purpose"])]
-    day = datetime.fromisoformat(detail["when"]).astimezone(ZoneInfo(zone))
-    written = T("%(day)s %(month)s %(year)s", day=day.day, month=_MONTHS[day.month - 1], year=day.year)
+    written = day_in_words(datetime.fromisoformat(detail["when"]), zone)
     return T(_OPTED_OUT[Source(detail["source"])], date=written, word=detail.get("word", "STOP"))
+
+
+def day_in_words(at: datetime, zone: str = "UTC") -> T:
+    """``3 Nov 2026``: the day of an aware time as in the IANA ``zone``."""
+    day = at.astimezone(ZoneInfo(zone))
+    return T("%(day)s %(month)s %(year)s", day=day.day, month=_MONTHS[day.month - 1], year=day.year)

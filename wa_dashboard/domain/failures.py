@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from .text import T
 
+# A message with one of these goes wrong however often it is sent: its own values do not fit the template.
+VALUES_DO_NOT_FIT = frozenset({"132000", "132005", "132008", "132012", "132018", "21656", "63021", "63028", "63005"})
+
 
 @dataclass(frozen=True)
 class Explanation:

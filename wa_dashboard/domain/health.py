@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import account_news
 from .account_facts import quality_in_words, tier_in_words
 from .failures import explain
 from .story import as_is
@@ -103,5 +104,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], T]] = {
     "switched_on": _plain(T("Switched on by somebody of your team")),
     "switched_off": _plain(T("Switched off by somebody of your team")),
     "code_disowned": _plain(T("Somebody got a code they say they did not ask for; codes to that number count no more")),
+    "news": account_news.sentence,
+    "unknown_news": account_news.unknown_sentence,
     "tested": _plain(T("Tested by somebody of your team: it does not work yet")),
 }

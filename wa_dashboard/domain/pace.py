@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass, fields, replace
 
+_ASKED = ((1, 1), (4, 4), (24, 24))  # younger than so many times ``stuck``: again after so many times
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -18,6 +20,7 @@ class Pace:
     look_first: float = 5.0  # a provider that can be asked is asked about a doubt after this long,
     look_again: float = 15.0  # again after this long,
     look_last: float = 60.0  # and believed, when it does not know the message, after this long
+    stuck: float = 900.0  # a provider that can be asked tells what became of an accepted message, and its price, then
     pair: float = 6.0  # between two messages to one person; 0: none (contracts.md §1.9)
     base: float = 5.0  # first retry
     cap: float = 3600.0
@@ -30,6 +33,11 @@ class Pace:
         """Full jitter: anywhere up to base·2^(failures-1), never under a second or what the provider asked for."""
         ceiling = min(self.cap, self.base * 2 ** max(failures - 1, 0))
         return max(min(1.0, self.base), retry_after or 0.0, random.uniform(0, ceiling))
+
+    def ask_after(self, age: float) -> float | None:
+        """Seconds until a message accepted ``age`` seconds ago is asked about again (after 15 minutes, 1 hour more, 6
+        hours more at the usual pace); None: not any more."""
+        return next((self.stuck * times for limit, times in _ASKED if age < self.stuck * limit), None)
 
     @classmethod
     def parse(cls, spec: str) -> "Pace":

@@ -42,6 +42,17 @@ REASONS: dict[str, T] = {
 }
 
 
+_TEMPLATE_IS: dict[str, T] = {
+    "pending": T("WhatsApp is reviewing the template; it goes out by itself once it is approved"),
+    "paused": T("WhatsApp has paused the template; it goes out by itself once the pause is over"),
+    "disabled": T("WhatsApp has disabled the template; it goes out if WhatsApp allows it again"),
+    "rejected": T("WhatsApp has rejected the template; correct it and send it for approval again"),
+    "deleted": T("the template was deleted at the provider"),
+    "locked": T("WhatsApp has locked the template; it goes out by itself once it is free again"),
+    "archived": T("the template is archived at the provider; it goes out once it is taken back"),
+}
+
+
 def in_words(reason: str | None) -> T | None:
     """The words for a reason's code. A code without words is shown as it is; None stays None."""
     if not reason:
@@ -50,8 +61,11 @@ def in_words(reason: str | None) -> T | None:
 
 
 def why_waiting(reason: str | None, detail: Mapping[str, Any]) -> T | None:
-    """As `in_words`, and for a message that could not switch over, what is missing at the other sender."""
+    """As `in_words`, more exactly where it is known: what became of the template, and for a message that could not
+    switch over, what is missing at the other sender."""
     said = in_words(reason)
+    if reason == "template_unavailable":
+        return _TEMPLATE_IS.get(str(detail.get("template_status")), said)
     if said is not None and detail.get("missing") and detail.get("standby"):
         return T(
             "%(why)s; %(standby)s cannot stand in, because %(missing)s is not approved there",

@@ -221,6 +221,11 @@ class Provider(ABC):
         ``can_look_up``. Raises ProviderError."""
         raise NotImplementedError(f"{self.name} cannot look messages up")
 
+    def fetch_message(self, external_id: str) -> SentRecord | None:
+        """One message as the provider has it now, with its price once there is one; None when it does not know it.
+        Only where ``can_look_up``. Raises ProviderError."""
+        raise NotImplementedError(f"{self.name} cannot look messages up")
+
     # --- files ----------------------------------------------------------------------------------------------------
 
     def upload_media(self, content: bytes, mime_type: str) -> str:

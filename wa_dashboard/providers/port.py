@@ -229,14 +229,18 @@ class Probe(NamedTuple):
 
 
 class SentRecord(NamedTuple):
-    """A message the provider says it has. ``status`` is our word; ``at`` is when it was created (aware UTC); ``text``
-    the words the person got, empty when the provider no longer has them."""
+    """A message the provider says it has. ``status`` is our word; ``at`` is when it was created, ``changed_at`` when
+    it last changed (aware UTC); ``text`` the words the person got, empty when the provider no longer has them.
+    ``price_micros``: what the provider took for it, in micro-units of ``price_currency``; None until it says so."""
 
     external_id: str
     status: str
     at: datetime
     fault: Fault | None
     text: str = ""
+    changed_at: datetime | None = None
+    price_micros: int | None = None
+    price_currency: str | None = None
 
 
 def header_of(headers: Mapping[str, str], name: str) -> str:

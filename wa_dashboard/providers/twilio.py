@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -311,13 +312,39 @@ def _record(row: Any) -> SentRecord | None:
     """A message resource; None for what is no outgoing message (``received``) or makes no sense."""
     sid, word = text_at(row, "sid"), text_at(row, "status") or ""
     status = twilio_webhooks.STATUSES.get(word)
-    try:
-        at = parsedate_to_datetime(text_at(row, "date_created") or "")
-    except (ValueError, TypeError):
-        return None
-    if sid is None or status is None:
+    at = _instant(text_at(row, "date_created"))
+    if sid is None or status is None or at is None:
         return None
     failure = twilio_webhooks.failure(text_at(row, "error_code"), text_at(row, "error_message"), word)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    text = text_at(row, "body") or ""
-    return SentRecord(sid, status, at.astimezone(UTC), failure if status == "failed" else None, text)
+    price, currency = _price(row)
+    return SentRecord(
+        sid,
+        status,
+        at,
+        failure if status == "failed" else None,
+        text_at(row, "body") or "",
+        _instant(text_at(row, "date_updated")),
+        price,
+        currency,
+    )
+
+
+def _instant(text: str | None) -> datetime | None:
+    """Aware UTC of an RFC 2822 date; None for what is none."""
+    try:
+        at = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError):
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _price(row: Any) -> tuple[int | None, str | None]:
+    """Micro-units and currency of ``"price": "-0.00750"``: Twilio writes what it takes as a negative number."""
+    currency = (text_at(row, "price_unit") or "").upper()
+    try:
+        amount = -Decimal(text_at(row, "price") or "") * 1_000_000
+    except InvalidOperation:
+        return None, None
+    if not amount.is_finite() or abs(amount) >= 10**15 or not re.fullmatch("[A-Z]{3}", currency):
+        return None, None
+    return int(amount.to_integral_value()), currency

@@ -4,7 +4,7 @@ STOP as a whole message ends promotions and reminders; STOP ALL, or a second STO
 everything; START brings back what a STOP took (states.md §6.5). The words are in `domain.stopwords`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -127,9 +127,11 @@ def _addressee(account: ProviderAccount, item: InboundItem) -> Contact | None:
     )
 
 
-def _note_arrival(item: InboundItem, people: Iterable[Contact]) -> None:
+def _note_arrival(item: InboundItem, people: Sequence[Contact]) -> None:
     """The person wrote: that opens the 24-hour window, and shows which user id belongs to the number."""
     if item.type == "system":
+        if people and item.new_user_id:
+            contacts.keep_user_ids([(people[0].id, item.new_user_id)])
         return
     for number, person in enumerate(people):
         if person.last_inbound_at is None or person.last_inbound_at < item.at:
@@ -252,6 +254,8 @@ def prefer(account: ProviderAccount, item: PreferenceItem) -> dict[str, Any]:
     with transaction():
         chains.lock(tenant.id, chains.CONSENT)
         people = _switched_by(tenant, item)
+        if people and item.phone and item.user_id:
+            contacts.keep_user_ids([(people[0].id, item.user_id)])
         changed = False
         for person in people:
             if stop or restored_by_start(Purpose.MARKETING, _said(history(person.id), Purpose.MARKETING), _META):

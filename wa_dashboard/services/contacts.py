@@ -1,17 +1,19 @@
 """The people who get messages: found by number without the number being readable in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, select
 
 from .. import clock, security
+from ..bulk import rows_by_key, update_by_key
 from ..db import db, insert_rows, transaction
 from ..domain.ids import new_id
 from ..domain.phone import Phone, candidates_of
 from ..models import Contact, Tenant
 
 _CHUNK = 500
+_LONGEST_USER_ID = 160
 _AFRESH = {"populate_existing": True}  # not as this session happened to read it earlier
 
 
@@ -58,6 +60,16 @@ def find_by_user_id(tenant: Tenant, user_id: str) -> Contact | None:
     """The contact whom WhatsApp calls by this business-scoped user id (contracts.md §1.8)."""
     wanted = select(Contact).where(Contact.tenant_id == tenant.id, Contact.provider_user_id == user_id)
     return db.session.scalars(wanted.order_by(Contact.created_at, Contact.id)).first()
+
+
+def keep_user_ids(pairs: Iterable[tuple[str, str]]) -> None:
+    """Which business-scoped user id belongs to which contact, by id: told wherever both appear (in a transaction, in
+    the tenant's scope). The last word counts."""
+    told = {contact_id: user_id for contact_id, user_id in pairs if user_id and len(user_id) <= _LONGEST_USER_ID}
+    known = dict(rows_by_key(Contact, ("id", "provider_user_id"), ("id",), [(each,) for each in sorted(told)]))
+    new = sorted((each, told[each]) for each in known if known[each] != told[each])
+    if new:
+        update_by_key(Contact, ("id",), ("provider_user_id",), new)
 
 
 def contacts_for(tenant: Tenant, phones: Sequence[Phone]) -> dict[str, Contact]:

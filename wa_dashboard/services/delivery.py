@@ -25,7 +25,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import PRIORITY, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount, Tenant
 from ..providers.base import Provider, WireRequest
-from . import accounts, breakers, consent_log, lifecycle, media, outcomes, throttle
+from . import accounts, breakers, consent_log, lifecycle, media, outcomes, template_holds, throttle
 from .outbound import CannotSend, Composed, Material, compose, gather
 
 log = logs.get(__name__)
@@ -336,7 +336,9 @@ def _bury(lane: Lane, claimed: Claimed, broken: dict[str, CannotSend]) -> None:
         without = sorted(each for each in mine if broken[each].code == media.PENDING)
         if without:
             media.wait_on(without, lane.account.id, uploads=lane.provider.uploads_media)
-        for message_id in mine.difference(without):
+        held = [message_id for message_id in mine if broken[message_id].code == template_holds.REASON]
+        template_holds.hold(lane.account, held, {each: str(broken[each]) for each in held})
+        for message_id in mine.difference(without, held):
             problem = broken[message_id]
             if problem.hold:
                 outcomes.hold_message(message_id, problem.code, str(problem))

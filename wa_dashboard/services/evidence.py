@@ -20,7 +20,7 @@ from ..domain.ids import new_id
 from ..domain.statuses import RANK_OF_RECEIPT, STATUS_OF_RANK, MessageType, Rank, best_of
 from ..models import Attempt, Message, MessageEvent, Outbox
 from ..providers.base import Fault, StatusItem
-from . import problems
+from . import contacts, problems, questions
 
 _RECEIPT_COLUMN = {status: f"{status}_at" for status in RANK_OF_RECEIPT}
 _LINE = ("id", "message_id", "kind", "at", "attempt_no", "detail")
@@ -44,6 +44,7 @@ class AttemptNow:
     rank: int
     external_id: str | None
     receipt_seen: bool
+    ask_at: datetime | None
     error_class: str | None
     error_code: str | None
     error_detail: str | None
@@ -55,6 +56,7 @@ class MessageNow:
 
     id: str
     type: str
+    contact_id: str
     market: str
     rank: int
     status: str
@@ -200,7 +202,7 @@ def merge(
     """
     now = clock.now()
     was = {message.id: message.status for message in found.messages.values()}
-    lines, shown = [], set()
+    lines, shown, people = [], set(), dict[str, str]()
     for index in chosen:
         attempt, item = found.attempts[index], receipts[index].item
         if attempt is None:
@@ -208,6 +210,8 @@ def merge(
         message = found.messages[attempt.message_id]
         if item.error is not None and message.type == MessageType.OTP:  # a complaint may repeat what it is about
             item = replace(item, error=item.error._replace(detail=hide(item.error.detail)))
+        if item.recipient_user_id:
+            people[message.contact_id] = item.recipient_user_id
         _merge_attempt(attempt, item, heard, found.taken)
         if _note_time(message, item):
             lines.append(_line(attempt, item))
@@ -220,6 +224,7 @@ def merge(
     _update(Message, ("id",), found.messages.values(), found)
     insert_table(MessageEvent, _LINE, lines, tenant_id=tenant_id, recorded_at=now)
     delete_by_key(Outbox, "message_id", sorted(shown & found.waiting))
+    contacts.keep_user_ids(people.items())
     problems.follow(tenant_id, was, {message_id: found.messages[message_id].status for message_id in shown})
 
 
@@ -229,6 +234,8 @@ def _merge_attempt(attempt: AttemptNow, item: StatusItem, heard: bool, taken: se
         attempt.external_id = item.external_id
         taken.add((attempt.account_id, item.external_id))  # a second claim is kept in the story, not in the key
     rank = RANK_OF_RECEIPT[item.status]
+    if attempt.rank < Rank.ACCEPTED and attempt.ask_at is None:
+        attempt.ask_at = questions.first_question_of(attempt.provider)
     attempt.rank = max(attempt.rank, int(rank))
     if rank is Rank.FAILED and item.error is not None:
         attempt.error_class = item.error.error_class

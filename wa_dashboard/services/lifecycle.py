@@ -103,9 +103,10 @@ def show_accepted(message_ids: Sequence[str], external_ids: Sequence[str | None]
     drop_from_outbox(message_ids)
 
 
-def put_in_outbox(message: Message, life_s: float | None) -> None:
-    """The message, whose account is chosen, is ours to send now and for ``life_s`` seconds (None: without end)."""
-    times = {"next_at": db_now(), "expires_at": db_now(life_s) if life_s is not None else None}
+def put_in_outbox(message: Message, life_s: float | None, *, after_s: float = 0.0) -> None:
+    """The message, whose account is chosen, is ours to send after ``after_s`` seconds, at once if 0, and for ``life_s``
+    seconds (None: without end)."""
+    times = {"next_at": db_now(after_s), "expires_at": db_now(life_s) if life_s is not None else None}
     insert_rows(Outbox, [outbox_row(message) | times], once=["message_id"])
 
 
@@ -196,16 +197,25 @@ def apply_receipt(account: ProviderAccount, item: StatusItem, *, heard: bool = T
 def wait_for_account(message_id: str) -> bool:
     """A receipt says that the account was refused, not the message: back into the queue, to go when the account is
     mended, if it is not too late and nobody has called it back. The receipt is merged; returns whether it waits."""
+    return _wait_again(message_id, "account_held", 0.0)
+
+
+def wait_for_template(message_id: str, most: int, after_s: float) -> bool:
+    """As `wait_for_account`, for a template that may not be sent now; not after ``most`` tries, and not before
+    ``after_s`` seconds unless the template is approved again."""
+    return lock_message(message_id).attempts < most and _wait_again(message_id, "template_unavailable", after_s)
+
+
+def _wait_again(message_id: str, reason: str, after_s: float) -> bool:
     message = lock_message(message_id)
     life = (message.expires_at - clock.now()).total_seconds() if message.expires_at else None
     if message.status != Status.FAILED or message.cancel_requested or (life is not None and life <= 0):
         return False
     if message.type == MessageType.OTP and message.variables_sealed is None:  # the code has ended: nothing to send
         return False
-    waits = move(
-        message.tenant_id, [message_id], Status.QUEUED, "account_held", reason="account_held", next_at=clock.now()
-    )
-    put_in_outbox(message, life)
+    next_at = clock.in_seconds(after_s)
+    waits = move(message.tenant_id, [message_id], Status.QUEUED, reason, reason=reason, next_at=next_at)
+    put_in_outbox(message, life, after_s=after_s)
     return bool(waits)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, logs
 from ..bulk import rows_by_key
 from ..db import db, insert_rows
+from ..domain.failures import VALUES_DO_NOT_FIT
 from ..domain.ids import new_id
 from ..models import Message, Outbox, ProviderAccount, WebhookEvent, WebhookItem
 from ..providers.base import (
@@ -27,7 +28,7 @@ from ..providers.base import (
     UnknownItem,
 )
 from ..providers.verdict import outcome_of
-from . import audit, breakers, code_ends, consent, lifecycle, template_review
+from . import account_news, breakers, code_ends, consent, lifecycle, opt_outs, template_holds, template_review
 
 log = logs.get(__name__)
 
@@ -195,7 +196,7 @@ def _about_template(account: ProviderAccount, item: TemplateStatusItem) -> Verdi
 
 
 def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
-    message_id = _merged(account, item)
+    message_id = merge(account, item)
     if message_id is None:
         return Verdict("parked", detail=keep(item))
     return Verdict("applied", message_id, detail={"status": item.status})
@@ -203,26 +204,54 @@ def _receipt(account: ProviderAccount, item: StatusItem) -> Verdict:
 
 def apply_parked(account: ProviderAccount, row: WebhookItem) -> Verdict:
     """Try a parked receipt again: applied, or still parked. Same scope and transaction as `apply`."""
-    message_id = _merged(account, _taken_from(row))
+    message_id = merge(account, _taken_from(row))
     if message_id is None:
         return Verdict("parked", detail=row.detail)
     return Verdict("applied", message_id, detail={"status": row.detail["status"], "was": "parked"})
 
 
-def _merged(account: ProviderAccount, item: StatusItem) -> str | None:
-    message_id = lifecycle.apply_receipt(account, item)
+def merge(account: ProviderAccount, item: StatusItem, *, heard: bool = True) -> str | None:
+    """Let a receipt take effect on its message, and on whatever else it says something of; returns the message's id,
+    None when it is not known here. Not ``heard``: we asked for it. Same scope and transaction as `apply`."""
+    if tells_of_opt_out(item):
+        opt_outs.lock(account)
+    message_id = lifecycle.apply_receipt(account, item, heard=heard)
     if tells_of_account(item):
         breakers.heard(account, item)
         if message_id is not None:
             lifecycle.wait_for_account(message_id)
+    elif message_id is not None and tells_of_template(item):
+        template_holds.refused(account, message_id)
+    elif message_id is not None and tells_of_opt_out(item):
+        opt_outs.record(account, [message_id], item.at)
     return message_id
+
+
+def needs_care(item: Item) -> bool:
+    """Whether this receipt says something beyond its own message, so that it is read by itself."""
+    return tells_of_account(item) or tells_of_template(item) or tells_of_opt_out(item)
 
 
 def tells_of_account(item: Item) -> bool:
     """Whether this receipt says that the account itself is refused, as a missing payment is told after each message."""
-    if not isinstance(item, StatusItem) or item.status != "failed" or item.error is None:
-        return False
-    return outcome_of(item.error).holds is not None
+    fault = _fault_of(item)
+    return fault is not None and outcome_of(fault).holds is not None
+
+
+def tells_of_template(item: Item) -> bool:
+    """Whether this receipt says that the template may not be sent now, which Twilio tells after it took the message."""
+    fault = _fault_of(item)
+    return fault is not None and fault.error_class == "template" and fault.code not in VALUES_DO_NOT_FIT
+
+
+def tells_of_opt_out(item: Item) -> bool:
+    """Whether this receipt says that the person wants no promotions of ours (131050)."""
+    fault = _fault_of(item)
+    return fault is not None and fault.error_class == opt_outs.CLASS
+
+
+def _fault_of(item: Item) -> Fault | None:
+    return item.error if isinstance(item, StatusItem) and item.status == "failed" else None
 
 
 def keep(item: StatusItem) -> dict[str, Any]:
@@ -252,64 +281,17 @@ def _taken_from(row: WebhookItem) -> StatusItem:
 def _unknown(account: ProviderAccount, item: Item) -> Verdict:
     reason = item.reason if isinstance(item, UnknownItem) else f"{type(item).__name__} is new to us"
     log.info("webhook_item_unknown", account_id=account.id, reason=reason[:200])
+    account_news.keep_unknown(account, item, key_of(item))
     damaged = isinstance(item, UnknownItem) and item.malformed
     return Verdict("unknown", why=logs.mask_text(reason)[:500].replace("\0", ""), quarantine=damaged)
 
 
 def _about_account(account: ProviderAccount, item: AccountItem) -> Verdict:
-    """The provider stopped the account, or lets it send again; the newest word counts, in whatever order they come."""
+    """The provider stopped the account, or lets it send again, or tells of its limits; the newest word counts."""
     said = {"event": item.event[:100], "effect": item.effect, "detail": logs.mask_text(item.detail)[:500]}
-    if item.effect == "info":
-        return Verdict("applied", detail=said)
-    if _is_outdated(account, item):
+    if account_news.take_in(account, item, key_of(item)) == "outdated":
         return Verdict("ignored", why="newer news is here already", detail=said)
-    reason = f"{item.fault.error_class}:{item.fault.code}" if item.fault else f"provider:{item.event}"
-    changed = _hold(account, reason[:64]) if item.effect == "stop" else _release(account)
-    if changed:
-        action = "account.held" if item.effect == "stop" else "account.released"
-        audit.record(account.tenant_id, f"provider:{account.provider}", action, account.id, event=said["event"])
-        log.warning(action.replace(".", "_"), account_id=account.id, provider_event=said["event"])
     return Verdict("applied", detail=said)
-
-
-def _is_outdated(account: ProviderAccount, item: AccountItem) -> bool:
-    newer = db.session.scalars(
-        select(WebhookItem.detail).where(
-            WebhookItem.account_id == account.id,
-            WebhookItem.kind == "account",
-            WebhookItem.state == "applied",
-            WebhookItem.at > item.at,
-        )
-    )
-    return any(detail.get("effect") in ("stop", "resume") for detail in newer)
-
-
-def _hold(account: ProviderAccount, reason: str) -> bool:
-    return _switch(account, "active", status="held", hold_reason=reason)
-
-
-def _release(account: ProviderAccount) -> bool:
-    """Only what the provider had stopped: what a person has put on hold waits for that person."""
-    kept = account.hold_reason or ""
-    if not kept.startswith(("provider:", "account_stop:")):
-        return False
-    released = breakers.recover(account, by="provider")
-    if released:
-        db.session.refresh(account)
-    return released
-
-
-def _switch(account: ProviderAccount, present: str, **values: Any) -> bool:
-    changed = db.session.scalar(
-        update(ProviderAccount)
-        .where(ProviderAccount.id == account.id, ProviderAccount.status == present)
-        .values(**values)
-        .returning(ProviderAccount.id),
-        execution_options={"synchronize_session": False},
-    )
-    if changed:
-        db.session.refresh(account)
-    return changed is not None
 
 
 _VERBS: dict[type[Item], Callable[[ProviderAccount, Any], Verdict]] = {

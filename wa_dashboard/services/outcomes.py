@@ -9,11 +9,12 @@ from sqlalchemy import select, update
 from .. import clock, logs, queues
 from ..db import db, db_now, transaction
 from ..domain.codes import hide
+from ..domain.failures import VALUES_DO_NOT_FIT
 from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import breakers, lifecycle, media, parked, templates
+from . import breakers, lifecycle, media, parked, questions, templates
 from .standby import Routes
 from .waiting import delay_contact, release_template
 
@@ -24,8 +25,6 @@ __all__ = ["account_seen", "doubt", "hold_account", "hold_message", "release_tem
 
 log = logs.get(__name__)
 
-# A message with one of these goes wrong however often it is sent: its own values do not fit the template.
-_CONTENT_CODES = {"132000", "132005", "132008", "132012", "132018", "21656", "63021", "63028", "63005"}
 _FINAL_CLASSES = {"recipient", "recipient_optout", "request", "window", "inbound_only", "admin"}
 _HELD_RETRY_S = 60.0
 _TEMPLATE_RETRY_S = 300.0
@@ -76,12 +75,7 @@ def _settle_one(
         return
     if message.type == MessageType.OTP:  # a complaint may repeat what it is about
         outcome = replace(outcome, detail=hide(outcome.detail))
-    rank = Rank.NOT_SENT
-    if outcome.kind == "ambiguous":
-        rank = Rank.AMBIGUOUS
-    elif _is_final(outcome, message):
-        rank = Rank.FAILED
-    decided = _close_attempt(begun, rank, outcome)
+    decided = _close_attempt(begun, _rank_of(outcome, message), outcome)
     if outcome.holds:
         hold_account(account, outcome)
     if not decided or row is None:
@@ -103,9 +97,15 @@ def _settle_one(
         lifecycle.cancel_waiting(message.tenant_id, "code_blocked", message_ids=[message.id])
 
 
+def _rank_of(outcome: Outcome, message: Message) -> Rank:
+    if outcome.kind == "ambiguous":
+        return Rank.AMBIGUOUS
+    return Rank.FAILED if _is_final(outcome, message) else Rank.NOT_SENT
+
+
 def _is_final(outcome: Outcome, message: Message) -> bool:
     """A no that no later try can change. A limit on promotions is one only where a day's wait is too long."""
-    if outcome.kind != "rejected" or outcome.code in _CONTENT_CODES:
+    if outcome.kind != "rejected" or outcome.code in VALUES_DO_NOT_FIT:
         return False
     if media.is_gone(outcome) and message.media_source_id:
         return False
@@ -168,6 +168,7 @@ def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome:
     if outcome.external_id and not lifecycle.is_taken(attempt, outcome.external_id):
         attempt.external_id = attempt.external_id or outcome.external_id
     attempt.rank = max(attempt.rank, Rank.ACCEPTED)
+    attempt.ask_at = attempt.ask_at or questions.first_question(account)
     message.external_id = message.external_id or outcome.external_id
     message.accepted_at = message.accepted_at or now
     message.updated_at = now
@@ -261,11 +262,11 @@ def _touch(row: Outbox, seconds: float, *, since: bool = False) -> None:
 
 
 def _refuse(account: ProviderAccount, row: Outbox, message: Message, outcome: Outcome, pace: Pace) -> None:
-    if outcome.code in _CONTENT_CODES:
+    if outcome.error_class == "template" and message.template_id:
+        templates.look_again(message.template_id, account.id)
+    if outcome.code in VALUES_DO_NOT_FIT:
         _bury(message, outcome)
     elif outcome.error_class == "template":
-        if message.template_id:
-            templates.look_again(message.template_id, account.id)
         delay = max(_TEMPLATE_RETRY_S, pace.retry_delay(1))
         retry(row, message, outcome, delay, burn=False, reason="template_unavailable")
     elif outcome.error_class == "recipient_defer" and message.type == MessageType.PROMO:

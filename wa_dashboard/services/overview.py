@@ -4,7 +4,7 @@ Everything is of one tenant and one mode (``live`` or test). The numbers of the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,8 +24,9 @@ from ..models import (
     Tenant,
     WebhookEvent,
 )
-from . import fence, problems
+from . import category_watch, fence, problems
 from .breakers import AccountHealth
+from .category_watch import Announced
 
 NEXT = 5
 STOPPED = ("open", "locked")
@@ -83,7 +84,8 @@ class RejectedTemplate:
 @dataclass(frozen=True)
 class Needs:
     """What a person should look at. ``senders``: those that do not send, or whose receipts stopped; ``stuck`` (open
-    problems), ``unreadable`` and ``held`` (since a restore) are counts."""
+    problems), ``unreadable`` and ``held`` (since a restore) are counts; ``categories``: templates whose price
+    changes."""
 
     senders: list[AccountHealth]
     templates: list[RejectedTemplate]
@@ -91,6 +93,7 @@ class Needs:
     silent: list[AccountHealth]
     unreadable: int
     held: int = 0
+    categories: list[Announced] = field(default_factory=list)
 
 
 def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs:
@@ -107,6 +110,7 @@ def needs(tenant: Tenant, live: bool, senders: Sequence[AccountHealth]) -> Needs
         [each for each in senders if each.state not in (*STOPPED, "disabled") and _is_silent(each)],
         unreadable or 0,
         fence.waiting(tenant.id, live),
+        category_watch.announced(tenant, live),
     )
 
 

@@ -44,13 +44,14 @@ class _Task(NamedTuple):
     def alone(self) -> bool:
         """These lock the tenant's hash chain, which everybody else locks before any message: they go first or wait
         for the next transaction."""
-        return isinstance(self.item, InboundItem | PreferenceItem | AccountItem)
+        kinds = InboundItem | PreferenceItem | AccountItem
+        return isinstance(self.item, kinds) or news.tells_of_opt_out(self.item)
 
     @property
     def is_plain(self) -> bool:
         """A receipt nobody has dealt with yet, and of its message alone."""
         new = isinstance(self.item, StatusItem) and self.account is not None and self.before is None
-        return new and not news.tells_of_account(self.item)
+        return new and not news.needs_care(self.item)
 
 
 class _Named(NamedTuple):
@@ -186,7 +187,7 @@ def _dealt_with(tasks: Sequence[_Task], stop_at: float) -> Iterator[tuple[_Task,
     """Deal with items of one organiser until ``stop_at``: new receipts together, what remains one by one."""
     together = [task for task in tasks if task.is_plain]
     if len(together) < len(tasks):
-        news.lock_messages([task.item for task in tasks])
+        news.lock_messages([task.item for task in tasks if not task.alone])
     yield from _together(together, stop_at)
     for task in tasks:
         if not task.is_plain:

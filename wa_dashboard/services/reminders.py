@@ -175,7 +175,7 @@ def _send(row: Schedule, event: Event) -> sending.Sent:
         dedupe_key=f"schedule:{row.id}",
         contact=contact,
         live=row.live,
-        languages=_languages(row, tenant),
+        languages=languages_for(row.language, tenant),
         values=row.variables or {},
         asked_by=f"schedule:{row.id}",
         template_name=template_for(row.interval),
@@ -204,9 +204,10 @@ def template_for(interval: str) -> str:
     return next((name for name in names if not _FOR_ONE_INTERVAL.fullmatch(name)), own)
 
 
-def _languages(row: Schedule, tenant: Tenant) -> Sequence[str]:
+def languages_for(language: str | None, tenant: Tenant) -> Sequence[str]:
+    """The languages to try for a reminder planned in this one, best first."""
     chain: list[str] = []
-    for locale in (row.language, tenant.locale):
+    for locale in (language, tenant.locale):
         if locale:
             chain += [locale, locale.split("_")[0]]
     return list(dict.fromkeys(chain))

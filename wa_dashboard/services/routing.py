@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select, update
 
-from ..db import db
+from ..db import db, tenant_scope
 from ..models import AccountRef, ProviderAccount, WebhookEvent
 from ..providers.base import Item, Provider, StatusItem
+from . import template_review
 from .accounts import provider_of
 
 SIGN_OF_LIFE = timedelta(seconds=10)
+SILENCE = timedelta(minutes=10)  # after so long without a webhook, news of templates may have been lost
 RECEIPT_SEEN = timedelta(seconds=5)
 MOST_REFS = 500
 _REF = re.compile(r"[!-~]{1,128}")
@@ -90,9 +92,17 @@ class Whose:
             last = getattr(self._account(account_id), column)
             if last is not None and last > at - pause:
                 continue
+            if column == "last_webhook_at" and (last is None or last < at - SILENCE):
+                self._look_at_templates(account_id)
             db.session.execute(
                 update(ProviderAccount)
                 .where(ProviderAccount.id == account_id, or_(field.is_(None), field < at))
                 .values({column: at}),
                 execution_options={"synchronize_session": False},
             )
+
+    def _look_at_templates(self, account_id: str) -> None:
+        """What was said during a silence may never come: the provider is asked."""
+        account = self._account(account_id)
+        with tenant_scope(account.tenant_id):
+            template_review.look_at_all(account.id)

@@ -16,7 +16,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import Rank
 from ..models import Attempt, Message, Outbox, ProviderAccount, WebhookItem
 from ..providers.base import Outcome
-from . import breakers, lifecycle, outcomes, parked
+from . import breakers, lifecycle, opt_outs, outcomes, parked, questions
 
 if TYPE_CHECKING:
     from .delivery import Begun
@@ -28,7 +28,10 @@ def settle(account: ProviderAccount, results: "Sequence[tuple[Begun, Outcome]]",
         return
     accepted = [(begun, outcome) for begun, outcome in results if outcome.kind == "accepted"]
     others = [(begun, outcome) for begun, outcome in results if outcome.kind != "accepted"]
+    stopped = [begun.message_id for begun, outcome in others if outcome.error_class == opt_outs.CLASS]
     with transaction():
+        if stopped:  # consent's locks come before those of messages
+            opt_outs.record(account, stopped, clock.now())
         _lock([begun.message_id for begun, _ in results])
         others += _accept_all(account, accepted)
         if others:
@@ -81,14 +84,12 @@ def _show(account: ProviderAccount, pairs: "Sequence[tuple[Begun, Outcome]]") ->
     now = clock.now()
     ids = [begun.message_id for begun, _ in pairs]
     external_ids = [outcome.external_id for _, outcome in pairs]
+    known = (int(Rank.ACCEPTED), "accepted", now, questions.first_question(account))
     update_by_key(
         Attempt,
         ("message_id", "attempt_no"),
-        ("external_id", "rank", "outcome", "ended_at"),
-        [
-            (begun.message_id, begun.attempt_no, outcome.external_id, int(Rank.ACCEPTED), "accepted", now)
-            for begun, outcome in pairs
-        ],
+        ("external_id", "rank", "outcome", "ended_at", "ask_at"),
+        [(begun.message_id, begun.attempt_no, outcome.external_id, *known) for begun, outcome in pairs],
     )
     lifecycle.show_accepted(ids, external_ids, now)
     lifecycle.tell(account.tenant_id, ids, "accepted", at=now, attempt_no=1, detail={"provider": account.provider})

@@ -4,27 +4,33 @@ A poll never undoes newer news of a webhook, nor an old webhook what came after 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from .. import clock, logs
 from ..db import all_tenants, clock_of_database, db, db_now, end_read, tenant_scope, transaction
-from ..domain.ids import new_id
 from ..domain.rendering import provider_name
 from ..domain.statuses import SENDABLE, TemplateStatus
-from ..models import ProviderAccount, Template, TemplateApproval, TemplateEvent
+from ..models import ProviderAccount, Template, TemplateApproval
 from ..providers.base import Provider, ProviderError, TemplateAnswer, TemplateStatusItem
-from . import accounts, waiting
+from . import accounts, category_change, waiting
+from .template_story import Rate, approval_rate, said_since, story_of, tell
+
+__all__ = [
+    "FOLLOWED", "IN_REVIEW", "UNSENT", "Rate", "S", "apply_news", "approval_rate", "look_again", "look_at_all", "move",
+    "plan", "poll", "poll_due", "read", "story_of", "tell", "with_templates",
+]  # fmt: skip
 
 log = logs.get(__name__)
 
 S = TemplateStatus
 UNSENT = (S.SUBMITTING, S.SUBMIT_UNKNOWN)
 IN_REVIEW = (S.PENDING, S.IN_APPEAL)
-FOLLOWED = (*IN_REVIEW, S.APPROVED, S.FLAGGED, S.PAUSED, S.REJECTED, S.LOCKED, S.LIMIT_EXCEEDED, S.ARCHIVED)
+FOLLOWED = (
+    *IN_REVIEW, S.APPROVED, S.FLAGGED, S.PAUSED, S.REJECTED, S.LOCKED, S.LIMIT_EXCEEDED, S.ARCHIVED, S.DISABLED,
+)  # fmt: skip
 # Refused before it existed at the provider: whatever bears its name there is not ours.
 NEVER_THERE = (TemplateApproval.status == S.REJECTED) & TemplateApproval.external_id.is_(None)
 SETTLED_IN = timedelta(minutes=10)  # a new template may be missing from a list for a while
@@ -43,21 +49,6 @@ def read(approval_id: str) -> tuple[TemplateApproval, Template, ProviderAccount]
     )
     row, template, account = db.session.execute(wanted).one()
     return row, template, account
-
-
-def tell(row: TemplateApproval, source: str, at: datetime | None = None, **detail: Any) -> None:
-    """Add a line to the approval's story; empty details are left out."""
-    event = TemplateEvent(
-        id=new_id("tev"),
-        tenant_id=row.tenant_id,
-        approval_id=row.id,
-        status=row.status,
-        source=source,
-        at=at or clock.now(),
-        detail={key: value for key, value in detail.items() if value not in (None, "")},
-    )
-    db.session.add(event)
-    db.session.flush()
 
 
 def move(row: TemplateApproval, status: TemplateStatus, source: str, at: datetime, **detail: Any) -> None:
@@ -173,8 +164,9 @@ def _learn(row: TemplateApproval, answer: TemplateAnswer | None, begun: datetime
             move(row, S.DELETED, "poll", begun)
         return
     row.external_id = row.external_id or answer.external_id
-    row.quality = answer.quality or row.quality
-    _change_category(row, answer.category, "poll", begun)
+    _change_quality(row, answer.quality, "poll", begun)
+    category_change.change(row, answer.category, "poll", begun)
+    category_change.announced_by_poll(row, answer.announced_category, begun)
     if answer.status in ("unknown", "draft") or _same_to_a_poll(row.status, answer.status):
         return
     row.rejected_reason = answer.rejected_reason
@@ -186,10 +178,10 @@ def _same_to_a_poll(ours: str, told: str) -> bool:
     return ours == told or (ours == S.FLAGGED and told == S.APPROVED)
 
 
-def _change_category(row: TemplateApproval, category: str | None, source: str, at: datetime) -> None:
-    if category and category != row.category:
-        tell(row, source, at, category=category, was=row.category)
-        row.category = category
+def _change_quality(row: TemplateApproval, quality: str | None, source: str, at: datetime) -> None:
+    if quality and quality != row.quality and said_since(row, at, "quality") is None:
+        tell(row, source, at, quality=quality, was=row.quality)
+        row.quality = quality
 
 
 def apply_news(account: ProviderAccount, item: TemplateStatusItem) -> str | None:
@@ -208,13 +200,11 @@ def _take_in(row: TemplateApproval, account: ProviderAccount, item: TemplateStat
     if item.external_id:
         row.external_id = row.external_id or item.external_id
     if item.change == "quality":
-        row.quality = item.quality or row.quality
-        tell(row, "webhook", item.at, quality=item.quality)
+        _change_quality(row, item.quality, "webhook", item.at)
     elif item.change == "category":
-        _change_category(row, item.category, "webhook", item.at)
+        category_change.change(row, item.category, "webhook", item.at)
     elif item.change == "announced":
-        when = item.effective_at.isoformat() if item.effective_at else None
-        tell(row, "webhook", item.at, announced=item.category, effective_at=when)
+        category_change.announce(row, item.category, item.effective_at, "webhook", item.at)
     elif item.change == "components":
         row.next_check_at = clock_of_database()
     else:
@@ -224,13 +214,16 @@ def _take_in(row: TemplateApproval, account: ProviderAccount, item: TemplateStat
 def _news_of_status(row: TemplateApproval, account: ProviderAccount, item: TemplateStatusItem) -> None:
     if item.status is None or item.status not in set(S):
         return
-    _change_category(row, item.category, "webhook", item.at)
+    category_change.change(row, item.category, "webhook", item.at)
     # Until the provider has said anything, whatever it says is newer than our own guess of the time.
     first = row.status in UNSENT or row.status == S.PENDING
     if item.status == row.status or (not first and item.at + PRECISION <= row.status_at):
         return
     row.rejected_reason = item.reason if item.status != S.APPROVED else None
-    move(row, S(item.status), "webhook", item.at, reason=item.reason)
+    move(
+        row, S(item.status), "webhook", item.at, raw=item.raw.get("event"), reason=item.reason, text=item.detail,
+        advice=item.recommendation, effective_at=item.effective_at.isoformat() if item.effective_at else None,
+    )  # fmt: skip
     plan(row, account)
 
 
@@ -272,39 +265,25 @@ def look_again(template_id: str, account_id: str) -> None:
         )
 
 
-def story_of(template_id: str) -> list[tuple[TemplateEvent, str]]:
-    """What happened to a version in the order we learnt of it, each with the account's id (webhooks tell whole
-    seconds, so their times alone could put an approval before its submission)."""
-    wanted = (
-        select(TemplateEvent, TemplateApproval.account_id)
-        .join(TemplateApproval, TemplateApproval.id == TemplateEvent.approval_id)
-        .where(TemplateApproval.template_id == template_id)
-        .order_by(TemplateEvent.id)
-    )
-    return [(event, account_id) for event, account_id in db.session.execute(wanted)]
+def look_at_all(account_id: str | None = None) -> int:
+    """News may have been lost: ask at the next poll about everything in review, or, when an account is named (in its
+    tenant's scope), about all of its templates. Joins a transaction; returns how many will be asked about."""
+    if account_id is None:
+        with all_tenants("what is in review may have been decided meanwhile"):
+            return _ask_soon(TemplateApproval.status.in_(IN_REVIEW))
+    return _ask_soon(TemplateApproval.account_id == account_id)
 
 
-@dataclass(frozen=True)
-class Rate:
-    """How many versions were approved among those the providers have decided about, ever."""
-
-    approved: int
-    decided: int
-
-    @property
-    def share(self) -> float | None:
-        """Between 0 and 1; None before the first decision."""
-        return self.approved / self.decided if self.decided else None
-
-
-def approval_rate() -> Rate:
-    """The approval rate of the tenant in scope: of each approval its first decision counts."""
-    decisions = db.session.execute(
-        select(TemplateEvent.approval_id, TemplateEvent.status)
-        .where(TemplateEvent.status.in_([*SENDABLE, S.REJECTED]))
-        .order_by(TemplateEvent.id)
-    )
-    first: dict[str, str] = {}
-    for approval_id, status in decisions:
-        first.setdefault(approval_id, status)
-    return Rate(sum(status in SENDABLE for status in first.values()), len(first))
+def _ask_soon(*which: Any) -> int:
+    followed = (*which, TemplateApproval.status.in_(FOLLOWED), ~NEVER_THERE)
+    later = or_(TemplateApproval.next_check_at.is_(None), TemplateApproval.next_check_at > db_now())
+    wanted = select(TemplateApproval.id).where(*followed, later).with_for_update(skip_locked=True)
+    with transaction():
+        asked = db.session.scalars(
+            update(TemplateApproval)
+            .where(TemplateApproval.id.in_(wanted))
+            .values(next_check_at=db_now())
+            .returning(TemplateApproval.id),
+            execution_options={"synchronize_session": False},
+        )
+        return len(asked.all())

@@ -27,7 +27,7 @@ from ..providers.base import (
     TemplateAnswer,
     TemplateDraft,
 )
-from . import accounts, template_review
+from . import accounts, category_change, template_review
 from .template_drafts import to_provider_draft, with_sample
 from .template_review import UNSENT, S, move, plan, read, tell, with_templates
 
@@ -229,7 +229,7 @@ def _settle(work: _Work, answer: TemplateAnswer) -> None:
         row, template, account = read(work.approval_id)
         unsettled = _still_ours(work, row)  # else a webhook was faster, or another worker took over
         row.external_id = row.external_id or answer.external_id
-        row.category = row.category or answer.category
+        category_change.change(row, answer.category, "submit", clock.now())
         if set(answer.parameter_map) >= set(all_variables(template)):
             row.parameter_map = dict(answer.parameter_map)
         if unsettled:

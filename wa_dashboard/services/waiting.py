@@ -52,27 +52,32 @@ def let_go(account: ProviderAccount, most: int | None = None) -> int:
 
 def release_template(template_id: str, account_id: str) -> int:
     """The template is approved there again: what was held for it is due now. Joins the transaction that says so."""
+    freed = 0
     with transaction():
-        wanted = (
-            select(Outbox.message_id)
-            .join(Message, Message.id == Outbox.message_id)
-            .where(
-                Outbox.template_id == template_id,
-                Outbox.account_id == account_id,
-                Outbox.state == "queued",
-                Message.reason == "template_unavailable",
-            )
-        )
-        ids = list(
-            db.session.scalars(
-                wanted.order_by(Outbox.message_id).limit(CHUNK * 10).with_for_update(of=Outbox, skip_locked=True)
-            )
-        )
-        if ids:
+        while ids := _waiting_for_template(template_id, account_id):
             _reschedule(ids, 0.0)
             lifecycle.annotate(ids, reason=None, reason_detail={}, next_at=None)
+            freed += len(ids)
+        if freed:
             queues.wake_lane(account_id)
-    return len(ids)
+    return freed
+
+
+def _waiting_for_template(template_id: str, account_id: str) -> list[str]:
+    wanted = (
+        select(Outbox.message_id)
+        .join(Message, Message.id == Outbox.message_id)
+        .where(
+            Outbox.template_id == template_id,
+            Outbox.account_id == account_id,
+            Outbox.state == "queued",
+            Message.reason == "template_unavailable",
+        )
+        .order_by(Outbox.message_id)
+        .limit(CHUNK * 10)
+        .with_for_update(of=Outbox, skip_locked=True)
+    )
+    return list(db.session.scalars(wanted))
 
 
 def due_rows(account_id: str, *conditions: Any) -> list[str]:

@@ -14,11 +14,12 @@ from ..services import breakers
 from ..services import overview as numbers
 from ..services import week as weeks
 from ..services.breakers import AccountHealth
+from ..services.category_watch import Announced
 from ..services.overview import Needs, Started
 from ..services.week import Week
 from . import web
 from .access import me, requires
-from .formats import Count
+from .formats import Count, money
 from .htmx import has, mark_of
 from .i18n import zone
 from .looks import SENDER_LOOKS
@@ -208,6 +209,11 @@ def items_of(found: Needs) -> list[Item]:
              url_for("web.template", template_id=each.template_id), T("See why"), "bad")
         for each in found.templates
     ]  # fmt: skip
+    items += [
+        Item(_price_sentence(each), url_for("web.template", template_id=each.template.id), T("See the template"),
+             "bad" if each.difference_micros > 0 else "warn")
+        for each in found.categories
+    ]  # fmt: skip
     if found.stuck:
         one, more = T("1 message did not arrive."), T("Messages that did not arrive: %(count)s.", count=found.stuck)
         items.append(Item(one if found.stuck == 1 else more, url_for("web.problem_groups"), T("Look at them"), "bad"))
@@ -229,6 +235,17 @@ def _template_sentence(status: str, name: str, language: str) -> T:
         "paused": T("The template “%(name)s” (%(language)s) is paused.", name=name, language=language),
     }
     return words.get(status) or T("The template “%(name)s” (%(language)s) was disabled.", name=name, language=language)
+
+
+def _price_sentence(found: Announced) -> T:
+    """What the category was and will be, how much waits, and what that comes to."""
+    if not found.difference_micros:
+        return found.sentence
+    amount = money(abs(found.difference_micros), found.currency)
+    cost = T("Together they cost %(amount)s more.", amount=amount)
+    if found.difference_micros < 0:
+        cost = T("Together they cost %(amount)s less.", amount=amount)
+    return T("%(first)s %(second)s", first=found.sentence, second=cost)
 
 
 def interval_in_words(interval: str) -> T:

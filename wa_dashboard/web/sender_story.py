@@ -24,6 +24,8 @@ _ICONS: dict[str, tuple[str, str]] = {
     "switched_off": ("pause", "off"),
     "code_disowned": ("shield", "warn"),
     "tested": ("x-circle", "bad"),
+    "news": ("info", "info"),
+    "unknown_news": ("info", "wait"),
 }
 
 

@@ -1,5 +1,6 @@
 """The sweeps: all that must happen even if every wake-up is lost. Any number may run, and die, at once."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -21,11 +22,13 @@ from ..services import (
     lookup,
     media_age,
     media_work,
+    price_reports,
     probing,
     receipt_stream,
     receipts,
     recovery,
     reminders,
+    template_review,
     templates,
 )
 
@@ -47,6 +50,7 @@ def run_once(*, here: bool = False, stopping: Callable[[], object] = lambda: Fal
     pace: Pace = current_app.extensions["wa_pace"]
     sweeps: list[tuple[str, Callable[[], object]]] = [
         *([("epoch", epoch.check_in)] if _every("epoch", _EPOCH_EVERY_S) else []),
+        *([("templates_anew", template_review.look_at_all)] if _every("templates_anew", math.inf) else []),
         ("left_behind", lambda: aftermath.clear_up(pace)),
         ("reap", lambda: recovery.reap(pace)),
         ("receipts", _read_all),
@@ -94,6 +98,7 @@ _CHORES: list[tuple[str, Callable[[], object]]] = [
     ("facts", account_facts.refresh_due),
     ("receipt_streams", receipt_stream.watch),
     ("look_up", lambda: lookup.look_up_due(current_app.extensions["wa_pace"])),
+    ("price_reports", price_reports.ask_due),
     ("submit", templates.submit_due),
     ("poll", templates.poll_due),
 ]
