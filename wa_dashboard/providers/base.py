@@ -86,29 +86,6 @@ __all__ = [
 
 _registry: dict[str, type["Provider"]] = {}
 
-# Providers' words for a template's state, in any case, and ours (states.md §6.4; contracts.md §1.3, §2.3).
-TEMPLATE_STATUS = {
-    "pending": "pending",
-    "submitted": "pending",
-    "received": "pending",
-    "in_review": "pending",
-    "approved": "approved",
-    "reinstated": "approved",
-    "unarchived": "approved",
-    "unpaused": "approved",
-    "rejected": "rejected",
-    "paused": "paused",
-    "flagged": "flagged",
-    "disabled": "disabled",
-    "in_appeal": "in_appeal",
-    "archived": "archived",
-    "locked": "locked",
-    "limit_exceeded": "limit_exceeded",
-    "pending_deletion": "deleted",
-    "deleted": "deleted",
-    "unsubmitted": "draft",
-}
-
 
 class Provider(ABC):
     """One account at one provider. Subclassing registers; nothing else has to know.
@@ -403,11 +380,6 @@ def explain(provider: str, code: str | None, error_class: str | None = None) -> 
     if error_class is None and known is not None and code is not None:
         error_class = known.class_of(code)
     return explanation_of(provider, code, error_class)
-
-
-def template_status_word(raw: str | None) -> str:
-    """Our word for a provider's word, ``"unknown"`` for a new one."""
-    return TEMPLATE_STATUS.get((raw or "").strip().lower(), "unknown")
 
 
 def received_at(request: WebhookRequest) -> datetime:

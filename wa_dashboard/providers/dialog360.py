@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ..domain.account_facts import AccountFacts
 from ..domain.text import T
 from . import dialog360_facts, meta_bodies, meta_webhooks
-from .base import Provider, refusal, template_status_word
+from .base import Provider, refusal
 from .codes_dialog360 import PATIENCE, TEXTS
 from .codes_meta import CODES
 from .codes_meta import PATIENCE as META_PATIENCE
@@ -24,6 +24,7 @@ from .port import (
     TemplateDraft,
     WireRequest,
 )
+from .template_words import template_status_word
 from .verdict import SCOPE_OF
 from .wire import dig, e164, language_code, same, text_at
 

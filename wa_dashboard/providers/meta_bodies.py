@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..domain.text import T
-from .base import template_status_word
 from .codes_meta import CODES, SUBCODES
 from .port import (
     Button,
@@ -18,6 +17,7 @@ from .port import (
     TemplateAnswer,
     TemplateDraft,
 )
+from .template_words import template_status_word
 from .verdict import fault
 from .wire import (
     FilePart,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ..domain.account_facts import AccountFacts
 from ..domain.text import T
 from . import meta_bodies, meta_facts, meta_webhooks
-from .base import Provider, refusal, template_status_word
+from .base import Provider, refusal
 from .codes_meta import CODES, PATIENCE
 from .hooks import Item, WebhookRequest
 from .port import (
@@ -26,6 +26,7 @@ from .port import (
     TemplateDraft,
     WireRequest,
 )
+from .template_words import template_status_word
 from .wire import dig, e164, language_code, same, text_at
 
 VERSION = "v24.0"

@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from .base import template_status_word
 from .hooks import AccountItem, Item, TemplateStatusItem, UnknownItem, VolumeTier
+from .template_words import template_status_word
 from .wire import dig, e164, fingerprint, instant, items_at, language_code, scrub, text_at
 
 _STOPPING = {"ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"}

@@ -4,9 +4,9 @@ from typing import Any
 
 from ..domain.media import MEDIA_PATH
 from ..domain.text import T
-from .base import template_status_word
 from .codes_twilio import CODES
 from .port import Button, CannotBuild, Fault, Header, OutboundTemplate, TemplateAnswer, TemplateDraft
+from .template_words import template_status_word
 from .verdict import fault
 from .wire import dig, filled, header_text, language_code, text_at, variables_of, with_variables
 
