@@ -78,10 +78,10 @@ def test_an_older_schema_is_named(client: FlaskClient) -> None:
     try:
         code, found = parts(client)
     finally:
-        set_revision("0002")
+        set_revision("0003")
 
     assert code == 503
-    assert found == GOOD | {"schema": "at 0000, needs 0002"}
+    assert found == GOOD | {"schema": "at 0000, needs 0003"}
     assert parts(client)[0] == 200
 
 
@@ -98,7 +98,7 @@ def set_revision(number: str) -> None:
 
 def test_a_database_without_tables_is_named(sqlite_app: Flask, tmp_path: Path) -> None:
     with sqlite_app.app_context(), another(sqlite_app, database_url=f"sqlite:///{tmp_path / 'empty.db'}") as client:
-        assert parts(client) == (503, GOOD | {"schema": "at None, needs 0002", "tick": "unknown"})
+        assert parts(client) == (503, GOOD | {"schema": "at None, needs 0003", "tick": "unknown"})
         assert client.get("/healthz").status_code == 200
 
 

@@ -306,7 +306,7 @@ class TestEnds:
             settlement.settle(shop.account, [(begun, Outcome("throttled", "throttled", "130429"))], Pace())
 
         stopped = message(made.sent.message.id)
-        assert (stopped.status, stopped.reason) == ("cancelled", "code_blocked")
+        assert (stopped.status, stopped.reason) == ("cancelled", "code_replaced")
         assert sealed(stopped.id) is None
         with all_tenants("a test looks"):
             assert len(db.session.scalars(select(Outbox.message_id)).all()) == 1

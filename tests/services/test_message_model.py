@@ -21,9 +21,9 @@ from tests.support import queued
 from wa_dashboard import clock
 from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
 from wa_dashboard.domain.statuses import Rank, Status
-from wa_dashboard.models import Attempt, Message, Outbox
+from wa_dashboard.models import Attempt, Message, Outbox, Tenant
 from wa_dashboard.providers.base import Outcome, StatusItem
-from wa_dashboard.services import by_hand, consent_log, delivery, invariants, lifecycle, recovery, settlement
+from wa_dashboard.services import consent_log, delivery, invariants, lifecycle, recovery, requeueing, settlement
 from wa_dashboard.services.consent_request import ConsentRequest
 
 ANSWERS = {
@@ -38,6 +38,14 @@ RECEIPTS = {"sent": 30, "failed": 40, "delivered": 50, "read": 60}
 WORDS = {20: "accepted", 30: "sent", 40: "failed", 50: "delivered", 60: "read"}
 OVER = ("failed", "dead_letter", "unconfirmed", "expired")
 TRIES = 4
+
+
+@dataclass
+class Somebody:
+    """At the pages."""
+
+    tenant: Tenant
+    actor: str = "user:test"
 
 
 @dataclass
@@ -90,6 +98,8 @@ class Model:
             self.status = self.outbox = "queued"
             if self.failures >= TRIES:
                 self._end("dead_letter")
+            elif self.wants_no_more:
+                self._end("cancelled")
 
     def receipt(self, number: int, rank: int) -> None:
         self.ranks[number - 1] = max(self.ranks[number - 1], rank)
@@ -118,7 +128,7 @@ class Model:
 
     def again(self) -> None:
         self.status = self.outbox = "queued"
-        self.failures = 0
+        self.failures, self.wants_no_more = 0, False
 
 
 class Life(RuleBasedStateMachine):
@@ -260,7 +270,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def a_person_sends_it_again(self) -> None:
         with self._in_scope(), transaction():
-            by_hand._queue(lifecycle.lock_message(self.id))
+            assert requeueing.requeue(Somebody(self.ready.tenant), [self.id]) == {self.id: None}
         self.model.again()
 
     # --- never a difference

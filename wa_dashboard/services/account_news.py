@@ -18,7 +18,7 @@ from ..domain import account_news as words
 from ..domain.text import T
 from ..models import AccountEvent, AccountRef, ProviderAccount
 from ..providers.base import AccountItem, Item, UnknownItem
-from . import account_story, audit, breakers
+from . import account_facts, account_story, audit, breakers
 
 log = logs.get(__name__)
 
@@ -147,23 +147,12 @@ def _write_down(account: ProviderAccount, item: AccountItem, key: str) -> None:
 
 def _set_limits(account: ProviderAccount, item: AccountItem, later: list[dict[str, Any]]) -> bool:
     """The number's limit and quality, unless something said later tells them. False for outdated news."""
-    changes: dict[str, Any] = {}
-    outdated = False
-    for column, value in (("tier_limit", item.tier), ("quality", item.quality)):
-        if value is None:
-            continue
-        if any(said.get("tier" if column == "tier_limit" else column) is not None for said in later):
-            outdated = True
-        elif getattr(account, column) != value:
-            changes[column] = value
-    if changes:
-        db.session.execute(
-            update(ProviderAccount).where(ProviderAccount.id == account.id).values(**changes),
-            execution_options={"synchronize_session": False},
-        )
-        db.session.refresh(account)
-        log.warning("account_limits_told", account_id=account.id, **changes)
-    return not outdated
+    told = {name: value for name in ("tier", "quality") if (value := getattr(item, name)) is not None}
+    fresh = {name: value for name, value in told.items() if all(said.get(name) is None for said in later)}
+    if fresh:
+        account_facts.learn(account, **fresh)
+        log.info("account_limits_told", account_id=account.id, **fresh)
+    return fresh == told
 
 
 def _switch(account: ProviderAccount, item: AccountItem, later: list[dict[str, Any]]) -> bool:

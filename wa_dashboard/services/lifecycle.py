@@ -174,8 +174,38 @@ def cancel_waiting(
     waiting = [row.message_id for row in rows if _has_not_left(row)]
     stopped = move(tenant_id, waiting, Status.CANCELLED, "cancelled", reason=reason, next_at=None)
     drop_from_outbox(stopped)
-    annotate([row.message_id for row in rows if not _has_not_left(row)], cancel_requested=True)
+    _note_wish(tenant_id, [row.message_id for row in rows if not _has_not_left(row)], reason)
     return len(stopped)
+
+
+def _note_wish(tenant_id: str, message_ids: Sequence[str], reason: str) -> None:
+    """These are under way: should they come back unsent, they are stopped then (`stop_if_asked`)."""
+    noted = db.session.scalars(
+        update(Message)
+        .where(Message.id.in_(message_ids), Message.cancel_requested.is_(False))
+        .values(cancel_requested=True, updated_at=clock.now())
+        .returning(Message.id),
+        execution_options={"synchronize_session": False},
+    )
+    tell(tenant_id, list(noted), "cancel_requested", detail={"reason": reason})
+
+
+def stop_if_asked(message: Message) -> None:
+    """It waits in the queue again, though somebody called it back while it was under way: stop it now."""
+    if not message.cancel_requested:
+        return
+    wishes = (
+        select(MessageEvent.detail)
+        .where(
+            MessageEvent.tenant_id == message.tenant_id,
+            MessageEvent.message_id == message.id,
+            MessageEvent.kind == "cancel_requested",
+        )
+        .order_by(MessageEvent.recorded_at.desc())
+        .limit(1)
+    )
+    said = db.session.scalar(wishes) or {}
+    cancel_waiting(message.tenant_id, said.get("reason", "cancelled_by_user"), message_ids=[message.id])
 
 
 # --- what providers report --------------------------------------------------------------------------------------

@@ -93,8 +93,7 @@ def _settle_one(
         _refuse(account, row, message, outcome, pace)
     else:
         _not_sent(account, row, message, outcome, pace, routes or Routes(account), trial=trial)
-    if message.type == MessageType.OTP and message.cancel_requested:  # ended while this try was under way
-        lifecycle.cancel_waiting(message.tenant_id, "code_blocked", message_ids=[message.id])
+    lifecycle.stop_if_asked(message)
 
 
 def _rank_of(outcome: Outcome, message: Message) -> Rank:
