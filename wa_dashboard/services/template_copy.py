@@ -97,6 +97,7 @@ def _table(source: str, target: str) -> dict[str, str]:
         found[both[source]] = both[target]
     for ours, theirs in zip(_ours(source), _ours(target), strict=True):
         found |= {ours.body: theirs.body, header_text(ours): header_text(theirs)}
+        found |= {value: theirs.examples[name] for name, value in ours.examples.items()}
     found |= {value: SAMPLES[target][name] for name, value in SAMPLES[source].items()}
     return found
 
