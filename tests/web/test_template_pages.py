@@ -4,6 +4,8 @@ import pytest
 from sqlalchemy import select
 
 from tests import factories
+from tests.support import queued
+from wa_dashboard import clock
 from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.models import ProviderAccount, Template, TemplateApproval
 from wa_dashboard.services import templates
@@ -89,3 +91,19 @@ def test_an_older_version_points_to_the_newer(tenant, owner):
     new = factories.make_template(tenant, version=2)
     assert f'href="/templates/{new.id}"' in owner.get(f"/templates/{old.id}").text
     assert "newer version" not in owner.get(f"/templates/{new.id}").text
+
+
+def test_a_category_that_will_change_says_on_the_page_what_it_costs(tenant, owner):
+    template, other = (
+        factories.make_template(tenant),
+        factories.make_template(tenant, name="other_text", body="Alt text."),
+    )
+    queued.queue(tenant, template, queued.people(tenant, 3))
+    with tenant_scope(tenant.id), transaction():
+        row = db.session.scalars(select(TemplateApproval).where(TemplateApproval.template_id == template.id)).one()
+        row.announced_category, row.announced_at = "marketing", clock.in_seconds(86_400)
+
+    page = owner.get(f"/templates/{template.id}").text
+
+    assert "Together they cost" in page
+    assert "Together they cost" not in owner.get(f"/templates/{other.id}").text

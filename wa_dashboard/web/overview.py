@@ -210,7 +210,7 @@ def items_of(found: Needs) -> list[Item]:
         for each in found.templates
     ]  # fmt: skip
     items += [
-        Item(_price_sentence(each), url_for("web.template", template_id=each.template.id), T("See the template"),
+        Item(price_sentence(each), url_for("web.template", template_id=each.template.id), T("See the template"),
              "bad" if each.difference_micros > 0 else "warn")
         for each in found.categories
     ]  # fmt: skip
@@ -237,7 +237,7 @@ def _template_sentence(status: str, name: str, language: str) -> T:
     return words.get(status) or T("The template “%(name)s” (%(language)s) was disabled.", name=name, language=language)
 
 
-def _price_sentence(found: Announced) -> T:
+def price_sentence(found: Announced) -> T:
     """What the category was and will be, how much waits, and what that comes to."""
     if not found.difference_micros:
         return found.sentence

@@ -11,13 +11,14 @@ from ..domain import rendering
 from ..domain.text import T
 from ..errors import Invalid, WaError
 from ..models import Template, TemplateApproval
-from ..services import accounts, overview
+from ..services import accounts, category_watch, overview
 from ..services import templates as texts
 from . import web
 from .access import may, me, requires, say_next
 from .htmx import has, mark_of, render
 from .language_names import language_name
 from .messages import KINDS
+from .overview import price_sentence
 from .template_matrix import CATEGORIES, PENDING, S, category_of, matrix_of, quality_of, status_of
 
 TWINS = ("ro", "en")  # the languages every text should have
@@ -113,6 +114,7 @@ def template(template_id: str) -> Response | str:
         can_submit=may("templates") and _can_submit(found, approvals),
         may_write=may("templates"),
         senders=len(accounts.accounts_of(me().tenant, me().tenant.live)),
+        alarms=_price_alarms(found, approvals),
         seen=mark,
         poll="every 3s, wake" if matrix.pending else None,
     )
@@ -131,6 +133,14 @@ def submit_template(template_id: str) -> AnyResponse:
     say_next(T("Sent for approval.") if saved.changed else T("It has been sent for approval before."),
              "good" if saved.changed else "info")  # fmt: skip
     return redirect(url_for("web.template", template_id=saved.template.id), code=303)
+
+
+def _price_alarms(template: Template, approvals: Sequence[TemplateApproval]) -> list[T]:
+    """What a change of its category costs for what waits; nothing is counted where there is none."""
+    if not any(approval.announced_category or approval.previous_category for approval in approvals):
+        return []
+    told = category_watch.announced(me().tenant, me().tenant.live)
+    return [price_sentence(each) for each in told if each.template.id == template.id]
 
 
 def _can_submit(template: Template, approvals: Sequence[TemplateApproval]) -> bool:
