@@ -23,7 +23,6 @@ from sqlalchemy import (
     func,
     inspect,
     literal_column,
-    or_,
     select,
     true,
     type_coerce,
@@ -114,15 +113,9 @@ def update_by_key(model: type[Base], key: Sequence[str], columns: Sequence[str],
 
 def delete_by_key(model: type[TenantRow], key: str, values: Sequence[Any]) -> None:
     """Delete the rows of the tenant in scope whose ``key`` column is among the values."""
-    if not values:
-        return
-    if is_postgresql():
+    if values:
         names, rows = _with_tenant(model, (key,), [(value,) for value in values])
-        _by_key(_joined_removal(model, tuple(names)), _given(model, names, rows))
-    else:
-        check_owner(scope(), scope())
-        parameters = _given(model, (key,), [(value,) for value in values]) | {"owner": scope()}
-        _by_key(_removal(model, key), parameters)
+        _by_key(_removal(model, tuple(names), is_postgresql()), _given(model, names, rows))
 
 
 def _with_tenant(
@@ -182,18 +175,10 @@ def _change(model: type[Base], key: tuple[str, ...], columns: tuple[str, ...], o
 
 
 @cache
-def _removal(model: type[TenantRow], key: str) -> Any:
-    given, ours = _given_table(model, (key,), on_postgresql=False), inspect(model).columns
-    # An expression, so that no index of the tenant's is looked at.
-    belongs = or_(ours["tenant_id"].concat("") == bindparam("owner"), bindparam("owner") == ALL_TENANTS)
-    return delete(_table(model)).where(ours[key].in_(select(given.c[key])), belongs)
-
-
-@cache
-def _joined_removal(model: type[TenantRow], key: tuple[str, ...]) -> Any:
-    """PostgreSQL would read the whole table for ``IN`` when it has no statistics, SQLite knows no join here."""
-    given, ours = _given_table(model, key, on_postgresql=True), inspect(model).columns
-    return delete(_table(model)).where(*(ours[name] == given.c[name] for name in key))
+def _removal(model: type[TenantRow], key: tuple[str, ...], on_postgresql: bool) -> Any:
+    given, ours = _given_table(model, key, on_postgresql), inspect(model).columns
+    found = _table(model).join(given, and_(*(ours[name] == given.c[name] for name in key)))
+    return delete(_table(model)).where(lies_among(model, select(_table(model)).select_from(found)))
 
 
 def _given_table(model: type[Base], columns: Sequence[str], on_postgresql: bool) -> FromClause:

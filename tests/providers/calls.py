@@ -94,7 +94,7 @@ class Call:
         settings = self._settings(kind)
         with script(chain(self.answers, repeat(self.answers[-1]))) as (base, raws):
             built = None
-            with suppress(ProviderError, NotImplementedError):
+            with suppress(ProviderError, NotImplementedError):  # a verb this provider does not have sends nothing
                 built = self.do(account(kind, base, **settings))
         seen = [Seen.arrived(raw, kind) for raw in raws]
         if isinstance(built, WireRequest):  # built for the far end's address; once more for the official one

@@ -18,10 +18,11 @@ from sqlalchemy import select, update
 
 from tests import factories
 from tests.support import queued
+from tests.support.people import Somebody
 from wa_dashboard import clock
 from wa_dashboard.db import all_tenants, db, db_now, tenant_scope, transaction
 from wa_dashboard.domain.statuses import Rank, Status
-from wa_dashboard.models import Attempt, Message, Outbox, Tenant
+from wa_dashboard.models import Attempt, Message, Outbox
 from wa_dashboard.providers.base import Outcome, StatusItem
 from wa_dashboard.services import consent_log, delivery, invariants, lifecycle, recovery, requeueing, settlement
 from wa_dashboard.services.consent_request import ConsentRequest
@@ -38,14 +39,6 @@ RECEIPTS = {"sent": 30, "failed": 40, "delivered": 50, "read": 60}
 WORDS = {20: "accepted", 30: "sent", 40: "failed", 50: "delivered", 60: "read"}
 OVER = ("failed", "dead_letter", "unconfirmed", "expired")
 TRIES = 4
-
-
-@dataclass
-class Somebody:
-    """At the pages."""
-
-    tenant: Tenant
-    actor: str = "user:test"
 
 
 @dataclass
@@ -270,7 +263,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def a_person_sends_it_again(self) -> None:
         with self._in_scope(), transaction():
-            assert requeueing.requeue(Somebody(self.ready.tenant), [self.id]) == {self.id: None}
+            assert requeueing.requeue(Somebody(self.ready), [self.id]) == {self.id: None}
         self.model.again()
 
     # --- never a difference

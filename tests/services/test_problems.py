@@ -15,6 +15,7 @@ from tests.services.health_world import (
     settle,
     story_of,
 )
+from tests.support.people import Somebody
 from wa_dashboard import clock
 from wa_dashboard.db import db, tenant_scope, transaction
 from wa_dashboard.domain.causes import CAUSES, cause_of
@@ -42,13 +43,6 @@ __all__ = ["far"]
 ACCEPTED = Outcome("accepted", external_id="wamid.1")
 NOT_THERE = Outcome("rejected", scope="recipient", code="131026", error_class="recipient", detail="undeliverable")
 TOO_LONG = Outcome("rejected", scope="template", code="132005", error_class="template", detail="too long")
-
-
-class Somebody:
-    """Who decides: an editor of the organisation."""
-
-    def __init__(self, ready):
-        self.tenant, self.actor = ready.tenant, "user:usr_1"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from tests import factories
 from tests.services.health_world import approve, far, message_of, outbox_of, settle
+from tests.support.people import Somebody
 from wa_dashboard import clock
 from wa_dashboard.db import db, insert_rows, tenant_scope, transaction
 from wa_dashboard.domain.causes import advice_when_stuck
@@ -20,13 +21,6 @@ from wa_dashboard.services.deciding import Which
 __all__ = ["far"]
 
 NOT_THERE = Outcome("rejected", scope="recipient", code="131026", error_class="recipient", detail="undeliverable")
-
-
-class Somebody:
-    """Who decides: an editor of the organisation."""
-
-    def __init__(self, ready):
-        self.tenant, self.actor = ready.tenant, "user:usr_1"
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ class OpenHouse(Installation):
 @contextmanager
 def open_house(folder: Path, valkey_url: str, postgres_url: str | None, pace: str) -> Iterator[OpenHouse]:
     """A house of its own for the time of the block, on SQLite or, with ``postgres_url``, beside that database."""
-    url = _empty_beside(postgres_url) if postgres_url else None
+    url = empty_beside(postgres_url, "wa_open_house") if postgres_url else None
     made = OpenHouse(folder, url, valkey_url, seed=1, provider="meta_cloud")
     made.env["WA_PACE"] = pace
     try:
@@ -137,10 +137,19 @@ def open_house(folder: Path, valkey_url: str, postgres_url: str | None, pace: st
         made.stop()
 
 
-def _empty_beside(url: str) -> str:
+@contextmanager
+def as_found(house: OpenHouse) -> Iterator[OpenHouse]:
+    """A house shared by the tests of a module: what one of them changed is put right for the next."""
+    env = dict(house.env)
+    yield house
+    house.tidy(env)
+
+
+def empty_beside(url: str, name: str) -> str:
+    """The URL of a new, empty database of this name on the server of ``url``."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS wa_open_house WITH (FORCE)")
-        connection.exec_driver_sql("CREATE DATABASE wa_open_house")
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
-    return make_url(url).set(database="wa_open_house").render_as_string(hide_password=False)
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

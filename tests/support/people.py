@@ -17,6 +17,13 @@ PASSWORD = "o parola destul de lunga"
 HTMX = {"HX-Request": "true"}
 
 
+class Somebody:
+    """Who decides: an editor of the organisation."""
+
+    def __init__(self, ready: Any) -> None:
+        self.tenant, self.actor = ready.tenant, "user:usr_1"
+
+
 class Visitor:
     """A browser without a script. Each request gets an application context of its own, as in a server."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.support.houses import PATIENCE, OpenHouse, open_house
+from tests.support.houses import PATIENCE, OpenHouse, as_found, open_house
 from tests.support.servers import wait_until
 
 PACE = "lease=5,connect=1,read=1.5,grace=0.5,margin=1,hold=60,long_hold=60,base=0.2,cap=1,tick=0.3"
@@ -27,9 +27,8 @@ def open_one(
 
 @pytest.fixture
 def house(open_one: OpenHouse) -> Iterator[OpenHouse]:
-    env = dict(open_one.env)
-    yield open_one
-    open_one.tidy(env)
+    with as_found(open_one) as found:
+        yield found
 
 
 def die(house: OpenHouse, point: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.flows.storm import session_of
-from tests.support.houses import PATIENCE, OpenHouse, open_house
+from tests.support.houses import PATIENCE, OpenHouse, as_found, open_house
 from tests.support.servers import wait_until
 
 LEASE = 3.0
@@ -33,9 +33,8 @@ def open_one(
 
 @pytest.fixture
 def house(open_one: OpenHouse) -> Iterator[OpenHouse]:
-    env = dict(open_one.env)
-    yield open_one
-    open_one.tidy(env)
+    with as_found(open_one) as found:
+        yield found
 
 
 @pytest.mark.timeout(300)

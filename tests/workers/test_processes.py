@@ -16,6 +16,7 @@ import requests
 
 from tests import factories
 from tests.flows.storm import Installation, session_of
+from tests.support.houses import empty_beside
 from tests.support.servers import wait_until
 from wa_dashboard import embedded
 from wa_dashboard.config import queue_socket
@@ -84,24 +85,13 @@ class House(Installation):
 # On PostgreSQL with --full only: the kill storm runs real processes on both in every run.
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    url = empty_database(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
+    url = empty_beside(request.getfixturevalue("postgres_url"), "wa_house") if request.param == "postgresql" else None
     made = House(tmp_path_factory.mktemp("house"), url)
     try:
         made.start()
         yield made
     finally:
         made.stop()
-
-
-def empty_database(url: str) -> str:
-    from sqlalchemy import create_engine, make_url
-
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS wa_house WITH (FORCE)")
-        connection.exec_driver_sql("CREATE DATABASE wa_house")
-    engine.dispose()
-    return make_url(url).set(database="wa_house").render_as_string(hide_password=False)
 
 
 def test_a_worker_alone_delivers_what_was_ordered_before_and_meanwhile(house: House) -> None:

@@ -196,24 +196,24 @@ class Provider(ABC):
     def find_sent(self, to: str, since: datetime) -> list[SentRecord]:
         """Messages the provider created for ``to`` at or after ``since`` (aware), newest first; only where
         ``can_look_up``. Raises ProviderError."""
-        raise NotImplementedError(f"{self.name} cannot look messages up")
+        raise NotImplementedError(f"{self.name} cannot look messages up")  # guarded by can_look_up
 
     def fetch_message(self, external_id: str) -> SentRecord | None:
         """One message as the provider has it now, with its price once there is one; None when it does not know it.
         Only where ``can_look_up``. Raises ProviderError."""
-        raise NotImplementedError(f"{self.name} cannot look messages up")
+        raise NotImplementedError(f"{self.name} cannot look messages up")  # guarded by can_look_up
 
     # --- files ----------------------------------------------------------------------------------------------------
 
     def upload_media(self, content: bytes, mime_type: str) -> str:
         """Give the provider a file for headers; returns its id there. Only where ``uploads_media``. ProviderError."""
-        raise NotImplementedError(f"{self.name} takes no files")
+        raise NotImplementedError(f"{self.name} takes no files")  # guarded by uploads_media
 
     samples_by_handle: ClassVar[bool] = False  # True: a sample file of a template is uploaded and has a handle
 
     def upload_sample(self, content: bytes, mime_type: str, filename: str) -> str:
         """The handle of a template's sample file; only where ``samples_by_handle``. ProviderError, CannotBuild."""
-        raise NotImplementedError(f"{self.name} takes sample files by their address")
+        raise NotImplementedError(f"{self.name} takes sample files by their address")  # see samples_by_handle
 
     # --- templates ---------------------------------------------------------------------------------------------
 

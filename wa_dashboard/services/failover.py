@@ -6,10 +6,10 @@ Only rows that are queued move: nothing of them is under way, and no doubt about
 
 from collections.abc import Callable
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, delete, or_, select
 
-from .. import logs, queues
-from ..db import all_tenants, db, db_now, end_read, tenant_scope, transaction
+from .. import logs
+from ..db import all_tenants, db, end_read, tenant_scope, transaction
 from ..domain.statuses import SENDABLE
 from ..models import Breaker, Message, Outbox, ProviderAccount, Template, TemplateApproval
 from . import breakers, lifecycle, standby, waiting
@@ -126,34 +126,9 @@ def _move_chunk(account: ProviderAccount, other: ProviderAccount) -> int:
             .with_for_update(of=Outbox, skip_locked=True)
         ).all()
         if rows:
-            _hand_over([row.message_id for row in rows], other)
-            at_once = [row.message_id for row in rows if row.reason in _AT_ONCE]
-            _now(at_once)
-            lifecycle.tell(
-                account.tenant_id,
-                [row.message_id for row in rows],
-                "switched_over",
-                detail={"from": account.provider, "to": other.provider},
-            )
-            queues.wake_lane(other.id)
+            standby.switch_over(account, other, [row.message_id for row in rows])
+            waiting.make_due([row.message_id for row in rows if row.reason in _AT_ONCE])
     return len(rows)
-
-
-def _hand_over(message_ids: list[str], other: ProviderAccount) -> None:
-    db.session.execute(
-        update(Outbox).where(Outbox.message_id.in_(message_ids)).values(account_id=other.id),
-        execution_options={"synchronize_session": False},
-    )
-    lifecycle.annotate(message_ids, account_id=other.id, provider=other.provider)
-
-
-def _now(message_ids: list[str]) -> None:
-    if message_ids:
-        db.session.execute(
-            update(Outbox).where(Outbox.message_id.in_(message_ids)).values(next_at=db_now()),
-            execution_options={"synchronize_session": False},
-        )
-        lifecycle.annotate(message_ids, reason=None, reason_detail={}, next_at=None)
 
 
 def _park(account: ProviderAccount, reason: str, stopping: Callable[[], object]) -> int:

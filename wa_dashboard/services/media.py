@@ -23,7 +23,7 @@ from ..errors import invalid
 from ..models import MediaSource, MediaUpload, Message, Outbox, Tenant
 from ..providers.base import Header, Outcome, Provider
 from ..security import blind_index
-from . import accounts, lifecycle
+from . import accounts, lifecycle, waiting
 
 PENDING = "media_pending"  # the reason of a message that waits for its file
 PARKED_S = 900.0  # looked at again by then even if nobody lets it go
@@ -286,10 +286,7 @@ def release(source_ids: Sequence[str], account_id: str | None = None) -> list[st
     rows = db.session.execute(wanted.with_for_update(of=Outbox)).all()
     ids = [row.message_id for row in rows]
     if ids:
-        db.session.execute(
-            update(Outbox).where(among(Outbox.message_id, ids)).values(next_at=db_now()), execution_options=_QUIET
-        )
-        lifecycle.annotate(ids, reason=None, reason_detail={}, next_at=None)
+        waiting.make_due(ids)
         for account in sorted({row.account_id for row in rows}):
             queues.wake_lane(account)
     return ids

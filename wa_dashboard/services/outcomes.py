@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from .. import clock, logs, queues
+from .. import clock, logs
 from ..db import db, db_now, transaction
 from ..domain.codes import hide
 from ..domain.failures import VALUES_DO_NOT_FIT
@@ -14,7 +14,7 @@ from ..domain.pace import Pace
 from ..domain.statuses import MessageType, Rank, Status
 from ..models import Attempt, Message, Outbox, ProviderAccount
 from ..providers.base import Outcome
-from . import breakers, lifecycle, media, parked, questions, templates
+from . import breakers, lifecycle, media, parked, questions, standby, templates
 from .standby import Routes
 from .waiting import delay_contact, release_template
 
@@ -148,16 +148,7 @@ def _not_sent(
             message.tenant_id, message.id, outcome.code or "tries_exhausted", outcome.detail, outcome.error_class
         )
     elif other is not None:
-        _switch(row, message, account, other)
-
-
-def _switch(row: Outbox, message: Message, account: ProviderAccount, other: ProviderAccount) -> None:
-    row.account_id = other.id
-    db.session.flush()
-    lifecycle.annotate([message.id], account_id=other.id, provider=other.provider)
-    detail = {"from": account.provider, "to": other.provider}
-    lifecycle.tell(message.tenant_id, [message.id], "switched_over", detail=detail)
-    queues.wake_lane(other.id)
+        standby.switch_over(account, other, [message.id])
 
 
 def _accept(account: ProviderAccount, message: Message, begun: "Begun", outcome: Outcome) -> None:

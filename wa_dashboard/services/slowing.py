@@ -4,7 +4,7 @@ A refusal here and there is none of that: providers refuse one in a hundred at a
 brought a sender of 80 a second to four within minutes (storms of 10,000, 1.5 % answered 429).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
 
@@ -16,6 +16,7 @@ from .account_story import add_line
 log = logs.get(__name__)
 
 SLOWEST = 0.05
+_BURST = timedelta(seconds=5)
 _WINDOW_S = 10.0
 _SHARE, _FEW = 0.05, 3  # of the answers in the window; fewer than so many say nothing while others are accepted
 
@@ -27,19 +28,19 @@ def slow_down(account: ProviderAccount, code: str | None) -> None:
     What is left of the rate at any moment is `slowed_now`: a tenth comes back each minute. The answers
     of one burst count once.
     """
-    if _is_exception(account, code):
-        return
     now = clock_of_database()
     fresh = db.session.execute(
         select(ProviderAccount.slowed, ProviderAccount.slowed_at).where(ProviderAccount.id == account.id)
     ).one()
+    if (fresh.slowed_at is not None and now - fresh.slowed_at <= _BURST) or _is_exception(account, code):
+        return
     before = slowed_now(fresh.slowed, fresh.slowed_at, now)
     after = max(SLOWEST, before / 2)
     slowed = db.session.scalar(
         update(ProviderAccount)
         .where(
             ProviderAccount.id == account.id,
-            or_(ProviderAccount.slowed_at.is_(None), ProviderAccount.slowed_at < db_now(-5)),
+            or_(ProviderAccount.slowed_at.is_(None), ProviderAccount.slowed_at < db_now(-_BURST.total_seconds())),
         )
         .values(slowed=after, slowed_at=db_now())
         .returning(ProviderAccount.id),

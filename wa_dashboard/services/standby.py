@@ -1,12 +1,15 @@
 """Which other sender can stand in for one: same mode, in good health, the very template approved there."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 
+from .. import queues
+from ..bulk import among
 from ..db import db
 from ..domain.statuses import SENDABLE
-from ..models import Attempt, Breaker, Message, ProviderAccount, TemplateApproval, Tenant
+from ..models import Attempt, Breaker, Message, Outbox, ProviderAccount, TemplateApproval, Tenant
+from . import lifecycle
 from .account_story import add_line, newest
 
 
@@ -40,6 +43,18 @@ def approved_at(account_ids: Collection[str]) -> set[tuple[str, str]]:
         )
     )
     return {(row.template_id, row.account_id) for row in rows}
+
+
+def switch_over(account: ProviderAccount, other: ProviderAccount, message_ids: Sequence[str]) -> None:
+    """The messages go through the other account from now on, and their stories say so (in a transaction)."""
+    db.session.execute(
+        update(Outbox).where(among(Outbox.message_id, message_ids)).values(account_id=other.id),
+        execution_options={"synchronize_session": False},
+    )
+    lifecycle.annotate(message_ids, account_id=other.id, provider=other.provider)
+    detail = {"from": account.provider, "to": other.provider}
+    lifecycle.tell(account.tenant_id, message_ids, "switched_over", detail=detail)
+    queues.wake_lane(other.id)
 
 
 class Routes:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from flask import current_app
 from sqlalchemy import exists, func, select, update
 
-from .. import clock, queues
+from .. import clock
 from ..db import db, db_now
 from ..domain.pace import Pace
 from ..domain.statuses import SENDABLE
 from ..models import Attempt, Message, Outbox, ProviderAccount, TemplateApproval
-from . import lifecycle, standby, template_review
+from . import lifecycle, standby, template_review, waiting
 from .account_story import add_line
 
 REASON = "template_unavailable"
@@ -105,17 +105,9 @@ def _hand_over(account: ProviderAccount, template_id: str | None, message_ids: S
 
 
 def _switch(account: ProviderAccount, other: ProviderAccount, message_ids: list[str]) -> None:
-    db.session.execute(
-        update(Outbox).where(Outbox.message_id.in_(message_ids)).values(account_id=other.id, next_at=db_now()),
-        execution_options={"synchronize_session": False},
-    )
-    lifecycle.annotate(
-        message_ids, account_id=other.id, provider=other.provider, reason=None, reason_detail={}, next_at=None
-    )
-    detail = {"from": account.provider, "to": other.provider}
-    lifecycle.tell(account.tenant_id, message_ids, "switched_over", detail=detail)
+    standby.switch_over(account, other, message_ids)
+    waiting.make_due(message_ids)
     add_line(account.tenant_id, account.id, "switched_over", to=other.label, count=len(message_ids))
-    queues.wake_lane(other.id)
 
 
 def _status_now(account: ProviderAccount, template_id: str | None) -> str | None:

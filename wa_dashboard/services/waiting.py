@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from .. import queues
+from ..bulk import among
 from ..db import db, db_now, transaction
 from ..models import Message, Outbox, ProviderAccount
 from . import lifecycle
@@ -41,8 +42,7 @@ def let_go(account: ProviderAccount, most: int | None = None) -> int:
         with transaction():
             ids = _parked(account.id, min(CHUNK, CHUNK if most is None else most - freed))
             if ids:
-                _reschedule(ids, 0.0)
-                lifecycle.annotate(ids, reason=None, reason_detail={}, next_at=None)
+                make_due(ids)
                 queues.wake_lane(account.id)
         freed += len(ids)
         if not ids:
@@ -55,8 +55,7 @@ def release_template(template_id: str, account_id: str) -> int:
     freed = 0
     with transaction():
         while ids := _waiting_for_template(template_id, account_id):
-            _reschedule(ids, 0.0)
-            lifecycle.annotate(ids, reason=None, reason_detail={}, next_at=None)
+            make_due(ids)
             freed += len(ids)
         if freed:
             queues.wake_lane(account_id)
@@ -109,10 +108,16 @@ def _parked(account_id: str, most: int) -> list[str]:
     return list(db.session.scalars(wanted))
 
 
+def make_due(message_ids: Sequence[str]) -> None:
+    """These, which wait in the queue, wait for nothing any more (in a transaction)."""
+    _reschedule(message_ids, 0.0)
+    lifecycle.annotate(message_ids, reason=None, reason_detail={}, next_at=None)
+
+
 def _reschedule(message_ids: Sequence[str], seconds: float) -> None:
     db.session.execute(
         update(Outbox)
-        .where(Outbox.message_id.in_(message_ids), Outbox.state == "queued")
+        .where(among(Outbox.message_id, message_ids), Outbox.state == "queued")
         .values(next_at=db_now(seconds)),
         execution_options={"synchronize_session": False},
     )
